@@ -1,0 +1,189 @@
+import { FST_MQTT_WORKER_TOPIC, type MqttError } from '../errors.ts'
+import { Delivery, type Settle } from '../outbox/delivery.ts'
+import type { Outbox } from '../outbox/outbox.ts'
+import type { Source } from '../outbox/source.ts'
+import type { Frame } from '../wire/encode.ts'
+import { MalformedPacket } from '../wire/malformed.ts'
+import type { ProtocolVersion, QoS } from '../wire/packet.ts'
+import { rewriteFrame } from '../wire/rewrite.ts'
+import { readWorkerFrame, stripTopic, topicOf } from './frames.ts'
+import type { PublishMessage } from './protocol.ts'
+
+/** What all workers of one connection have in common. */
+export interface IntakeOptions {
+  readonly outbox: Outbox
+  /** Without slashes at its ends; empty for none. */
+  readonly prefix: string
+  /** The layout of the connection, or of the one that is expected. */
+  readonly version: () => ProtocolVersion
+  /** Milliseconds until an unconfirmed publish is rejected; 0 is never. */
+  readonly timeout: number
+  /** Whether workers may publish to a topic, prefix included. */
+  readonly permits?: (absoluteTopic: string) => boolean
+  /** Properties were given, and the connection's version cannot carry them. */
+  readonly onUnsendable?: () => void
+}
+
+/** Where the answers go. `credit` is what the worker counted in bytes. */
+export interface IntakeHandlers {
+  onSettled (delivery: WorkerDelivery, error: Error | null, reasonCode: number): void
+  /** Not put into the outbox. */
+  onRefused (seq: number, error: Error, credit: number): void
+}
+
+/** A delivery that remembers which publishes of its worker it carries. */
+export class WorkerDelivery extends Delivery {
+  /** The number of the first; the others follow it. */
+  readonly first: number
+  /** What the worker counted for them: the bytes themselves may change with the version. */
+  credit: number
+
+  constructor (frame: Frame, version: ProtocolVersion, qos: QoS, deadline: number, settle: Settle, first: number, credit: number) {
+    super(frame, version, qos, deadline, settle)
+    this.first = first
+    this.credit = credit
+  }
+}
+
+/** A run settles, and is replaced, as one; so nothing large is joined to it. As in the publisher of the main thread. */
+const RUN_FRAME_MAX = 8 * 1024
+
+/** Puts the frames of one worker into the outbox. It trusts nothing that they say about themselves. */
+export class Intake {
+  readonly #options: IntakeOptions
+  readonly #source: Source
+  readonly #prefix: Buffer
+  readonly #handlers: IntakeHandlers
+  readonly #settle: Settle
+  readonly #abortable = new Map<number, WorkerDelivery>()
+  /** The number that the worker's next publish has to have. */
+  #next = 0
+  /** QoS 0 frames of this turn that settle together. */
+  #run: WorkerDelivery | undefined
+  /** The outbox refused this many bytes in this turn. Nothing settles meanwhile, so it has no room for as many or more. */
+  #refusedFrom = Infinity
+  #lastError: Error | undefined
+
+  constructor (source: Source, options: IntakeOptions, handlers: IntakeHandlers) {
+    this.#source = source
+    this.#options = options
+    this.#handlers = handlers
+    this.#prefix = Buffer.from(options.prefix === '' ? '' : `${options.prefix}/`)
+    this.#settle = (delivery, error, reasonCode) => {
+      if (error !== null) this.#lastError = error
+      if (this.#abortable.size > 0) this.#abortable.delete((delivery as WorkerDelivery).first)
+      handlers.onSettled(delivery as WorkerDelivery, error, reasonCode)
+    }
+  }
+
+  /** How many publishes were taken. */
+  get taken (): number {
+    return this.#next
+  }
+
+  /** @throws MalformedPacket; what came before the place was taken, what follows was not */
+  take (message: PublishMessage): void {
+    const { outbox, timeout, version: connectionVersion, onUnsendable } = this.#options
+    const { first, count, version } = message
+    if (first !== this.#next) throw new MalformedPacket('Frames out of turn')
+    if (version !== 5 && version !== 4 && version !== 3) throw new MalformedPacket('Frames of no version')
+    if (message.properties === true && connectionVersion() < 5) onUnsendable?.()
+    const buffer = Buffer.from(message.buffer)
+    const timeouts = new Marks(message.timeouts, 2)
+    const abortable = new Marks(message.abortable, 1)
+    const absolute = new Marks(message.absolute, 1)
+    const now = performance.now()
+    this.#run = undefined
+    this.#refusedFrom = Infinity
+    let start = 0
+    for (let seq = first; seq < first + count; seq++) {
+      const { end, qos, retain } = readWorkerFrame(buffer, start, version)
+      const credit = end - start
+      const own = timeouts.take(seq)
+      const mayAbort = abortable.take(seq) !== undefined
+      const isAbsolute = absolute.take(seq) !== undefined
+      const frame = this.#check({ buffer, start, end }, message, isAbsolute, seq)
+      this.#next = seq + 1
+      start = end
+      if (frame === undefined) continue
+      const plain = qos === 0 && !retain && own === undefined && !mayAbort && credit <= RUN_FRAME_MAX
+      if (plain && this.#join(frame, credit)) continue
+      if (credit >= this.#refusedFrom) {
+        this.#refuse(seq, this.#lastError!, credit)
+        continue
+      }
+      const wait = own ?? timeout
+      const delivery = new WorkerDelivery(frame, version, qos, wait === 0 ? Infinity : now + wait, this.#settle, seq, credit)
+      if (mayAbort) this.#abortable.set(seq, delivery)
+      outbox.add(this.#source, delivery)
+      if (delivery.state === 'settled') this.#refusedFrom = credit
+      this.#run = plain ? delivery : undefined
+    }
+    if (start !== buffer.length) throw new MalformedPacket('More bytes than frames')
+  }
+
+  /** Nobody waits for this publish any more. */
+  abort (seq: number, error: Error): void {
+    const delivery = this.#abortable.get(seq)
+    if (delivery !== undefined) this.#options.outbox.abandon(delivery, error)
+  }
+
+  /** The frame with the connection's prefix before its topic, or undefined when it was refused. */
+  #check (frame: Frame, message: PublishMessage, isAbsolute: boolean, seq: number): Frame | undefined {
+    const { prefix, permits } = this.#options
+    const foreign = !isAbsolute && message.prefix !== prefix
+    if (!foreign && permits === undefined) return frame
+    const credit = frame.end - frame.start
+    try {
+      if (foreign) frame = this.#readdress(frame, message)
+      if (permits !== undefined && !permits(topicOf(frame, message.version))) {
+        throw FST_MQTT_WORKER_TOPIC('workers.topics does not let workers publish to this topic')
+      }
+      return frame
+    } catch (error) {
+      if (error instanceof MalformedPacket) throw error
+      this.#refuse(seq, error as Error, credit)
+      return undefined
+    }
+  }
+
+  #readdress (frame: Frame, { prefix, version }: PublishMessage): Frame {
+    const stripped = prefix === '' ? frame : stripTopic(frame, version, Buffer.byteLength(prefix) + 1)
+    return rewriteFrame(stripped, { from: version, to: version, prefix: this.#prefix })
+  }
+
+  /** Adds a QoS 0 frame to the run that it lies behind. */
+  #join (frame: Frame, credit: number): boolean {
+    const run = this.#run
+    if (run === undefined || run.state !== 'queued' || run.buffer !== frame.buffer || run.end !== frame.start) return false
+    if (!this.#options.outbox.extend(this.#source, run, frame.end)) return false
+    run.credit += credit
+    return true
+  }
+
+  #refuse (seq: number, error: Error, credit: number): void {
+    (error as MqttError).maybeSent = false
+    this.#options.outbox.counters.refused++
+    this.#handlers.onRefused(seq, error, credit)
+  }
+}
+
+/** Goes along an ascending list of publishes, each with what belongs to it. */
+class Marks {
+  readonly #list: readonly number[]
+  readonly #stride: 1 | 2
+  #at = 0
+
+  constructor (list: readonly number[] = [], stride: 1 | 2) {
+    this.#list = list
+    this.#stride = stride
+  }
+
+  /** What the list says of this publish: the number behind its own, or its own; undefined when it is not in it. */
+  take (seq: number): number | undefined {
+    if (this.#list[this.#at] !== seq) return undefined
+    const value = this.#list[this.#at + this.#stride - 1]
+    this.#at += this.#stride
+    return value
+  }
+}

@@ -1,0 +1,141 @@
+import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
+import { FST_MQTT_ABORTED } from '../errors.ts'
+import type { ProtocolVersion } from '../wire/packet.ts'
+import { Answers } from './answers.ts'
+import { Intake, type IntakeOptions, type WorkerDelivery } from './intake.ts'
+import { messageType, PROTOCOL, type AbortMessage, type MainMessage, type PublishMessage } from './protocol.ts'
+
+/** What a worker's port needs to know. */
+export interface WorkerPortOptions extends IntakeOptions {
+  /** What a worker may have unconfirmed, in bytes. */
+  readonly maxBytes: number
+  /** Up to here QoS 0 counts as done for the worker when it is handed over. */
+  readonly window: number
+  /** The worker said what none of ours says; its port is being closed. */
+  readonly onMalformed: (error: Error, threadId: number) => void
+  readonly onClose: (port: WorkerPort) => void
+}
+
+/** One worker, seen from the thread that owns the connection. */
+export class WorkerPort {
+  readonly #port: MessagePort
+  readonly #threadId: number
+  readonly #options: WorkerPortOptions
+  readonly #intake: Intake
+  readonly #answers = new Answers()
+  /** Taken and not yet settled. */
+  #unsettled = 0
+  #answering = false
+  #state: 'open' | 'closing' | 'closed' = 'open'
+
+  constructor (port: MessagePort, threadId: number, options: WorkerPortOptions) {
+    const { outbox, prefix, version, maxBytes, window } = options
+    this.#port = port
+    this.#threadId = threadId
+    this.#options = options
+    this.#intake = new Intake(outbox.createSource(`Worker ${threadId}`, maxBytes), options, {
+      onSettled: (delivery, error, reasonCode) => this.#onSettled(delivery, error, reasonCode),
+      onRefused: (seq, error, credit) => {
+        this.#answers.fail(seq, 1, error, credit)
+        this.#unsettled--
+        this.#answerSoon()
+      }
+    })
+    this.#post({ type: 'hello', protocol: PROTOCOL, prefix, version: version(), maxBytes, window })
+    port.on('message', message => this.#onMessage(message))
+    // Not the worker's 'exit': that may come before the last of its messages, and this never does.
+    port.on('close', () => this.#end())
+    port.unref()
+  }
+
+  /** Tells the worker to encode in this version. */
+  setVersion (version: ProtocolVersion): void {
+    if (this.#state === 'open') this.#post({ type: 'version', version })
+  }
+
+  /** Takes what the worker has posted up to now, without waiting for the event loop to bring it. */
+  drain (): void {
+    while (this.#state === 'open') {
+      const received = receiveMessageOnPort(this.#port)
+      if (received === undefined) return
+      this.#onMessage(received.message)
+    }
+  }
+
+  /** Takes nothing more. What was taken is answered yet; then the port closes. */
+  close (message = 'The application has closed'): void {
+    if (this.#state !== 'open') return
+    this.#state = 'closing'
+    this.#post({ type: 'closed', taken: this.#intake.taken, message })
+    if (this.#unsettled === 0) this.#finish()
+  }
+
+  #onMessage (message: unknown): void {
+    try {
+      switch (messageType(message)) {
+        case 'publish':
+          if (this.#state === 'open') this.#take(message as PublishMessage)
+          return
+        case 'abort':
+          this.#intake.abort((message as AbortMessage).seq, FST_MQTT_ABORTED('The publish was aborted by its signal'))
+      }
+    } catch (error) {
+      this.#options.onMalformed(error as Error, this.#threadId)
+      this.close('The main thread closed the port of this worker: it could not read what came through it')
+    }
+  }
+
+  #take (message: PublishMessage): void {
+    const before = this.#intake.taken
+    try {
+      this.#intake.take(message)
+    } finally {
+      // What settled at once has been taken off before.
+      this.#unsettled += this.#intake.taken - before
+    }
+  }
+
+  #onSettled (delivery: WorkerDelivery, error: Error | null, reasonCode: number): void {
+    const { first, messages, credit } = delivery
+    if (error === null) this.#answers.confirm(first, messages, reasonCode, credit)
+    else this.#answers.fail(first, messages, error, credit)
+    this.#unsettled -= messages
+    this.#answerSoon()
+  }
+
+  /**
+   * One message for all that settles in a turn of the event loop. A microtask would send one for each read of the
+   * socket, and a broker that answers with a segment for each message makes that one for each answer; what runs right
+   * after the reads of a turn costs no time.
+   */
+  #answerSoon (): void {
+    if (this.#answering || this.#state === 'closed') return
+    this.#answering = true
+    setImmediate(() => {
+      this.#answering = false
+      this.#answer()
+      if (this.#state === 'closing' && this.#unsettled === 0) this.#finish()
+    })
+  }
+
+  #answer (): void {
+    if (this.#state === 'closed' || this.#answers.empty) return
+    this.#post(this.#answers.take())
+  }
+
+  #finish (): void {
+    this.#answer()
+    this.#state = 'closed'
+    this.#port.close()
+  }
+
+  /** The worker is gone, or its port: what it handed over goes on its way, and nobody is to be told. */
+  #end (): void {
+    this.#state = 'closed'
+    this.#options.onClose(this)
+  }
+
+  #post (message: MainMessage): void {
+    this.#port.postMessage(message)
+  }
+}

@@ -1,0 +1,137 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { MqttErrorCode } from '../errors.ts'
+import type { ProtocolVersion } from '../wire/packet.ts'
+
+/*
+ * What a worker and the main thread say to each other. Workers load this file, so it imports nothing but types.
+ *
+ * The channel is a MessagePort that the worker makes. Seen from the main thread it starts with whatever the worker had
+ * to say before anybody answered, so nothing in it waits for `hello`. Both sides ignore what they do not know; what
+ * cannot be ignored gets a new PROTOCOL.
+ */
+
+/** Changes when old and new would misunderstand each other. Another number is another package's business. */
+export const PROTOCOL = 1
+
+/** Marks a handshake among the messages of others. */
+export const MARK = 'fastify-multimqtt'
+
+/** Where `setEnvironmentData` keeps an {@link Environment}. */
+export const ENVIRONMENT_KEY = `${MARK}/${PROTOCOL}`
+
+/** What a thread tells the workers that it spawns: who owns the connection of each namespace. */
+export type Environment = ReadonlyMap<string, ConnectionHint>
+
+/** How to encode for a connection before it has answered. What became of it since, only `hello` tells. */
+export interface ConnectionHint extends Layout {
+  readonly threadId: number
+  readonly maxBytes: number
+}
+
+/** How frames are laid out. */
+export interface Layout {
+  /** What was put before each topic that is not absolute, without the slash between; empty for none. */
+  readonly prefix: string
+  readonly version: ProtocolVersion
+}
+
+/** The worker's first word: by `postMessageToThread`, or by its `parentPort` for `attach`. */
+export interface Handshake {
+  readonly ns: typeof MARK
+  readonly protocol: typeof PROTOCOL
+  /** Which connection: empty for the one without a namespace. */
+  readonly namespace: string
+  /** Who asks; for logs only. */
+  readonly threadId: number
+  readonly port: MessagePort
+}
+
+/** Worker to main: frames, as many as fit, one message for each turn. */
+export interface PublishMessage extends Layout {
+  readonly type: 'publish'
+  /** The frames, one behind the other, and not a byte more. */
+  readonly buffer: ArrayBuffer
+  /** The number of the first frame. A worker numbers its publishes from 0 on, without a gap. */
+  readonly first: number
+  readonly count: number
+  /** `number, milliseconds` of those that have a timeout of their own, in order. */
+  readonly timeouts?: readonly number[]
+  /** Numbers of those whose topic has no prefix before it; told as long as `hello` has not come, in order. */
+  readonly absolute?: readonly number[]
+  /** Numbers of those that may be aborted, in order. */
+  readonly abortable?: readonly number[]
+  /** Some have MQTT 5 properties, which an older version cannot carry. */
+  readonly properties?: boolean
+}
+
+/** Worker to main: nobody waits for this publish any more. */
+export interface AbortMessage {
+  readonly type: 'abort'
+  readonly seq: number
+}
+
+export type WorkerMessage = PublishMessage | AbortMessage
+
+/** Main to worker, once: the worker is known now. */
+export interface HelloMessage extends Layout {
+  readonly type: 'hello'
+  readonly protocol: typeof PROTOCOL
+  /** What the worker may have unconfirmed at all, in bytes. */
+  readonly maxBytes: number
+  /** Up to here QoS 0 counts as done when it is handed over. */
+  readonly window: number
+}
+
+/** Main to worker: encode in this version from now on. What comes in another is rewritten. */
+export interface VersionMessage {
+  readonly type: 'version'
+  readonly version: ProtocolVersion
+}
+
+/** Main to worker: what became of publishes, once for each turn of the main thread. */
+export interface SettledMessage {
+  readonly type: 'settled'
+  /** `first, count` of those confirmed with reason code 0. */
+  readonly confirmed: readonly number[]
+  /** `number, reason code` of those confirmed with another. */
+  readonly codes: readonly number[]
+  readonly failed: readonly Failure[]
+  /** Bytes that no longer count as unconfirmed. */
+  readonly credit: number
+}
+
+/** Publishes that ended alike. */
+export interface Failure extends ErrorShape {
+  readonly first: number
+  readonly count: number
+}
+
+/** A coded error on its way to another thread. */
+export interface ErrorShape {
+  readonly code: MqttErrorCode
+  readonly message: string
+  readonly reasonCode?: number
+  readonly maybeSent: boolean
+}
+
+/** Main to worker: nothing more is taken. What was, is still answered; then the port closes. */
+export interface ClosedMessage {
+  readonly type: 'closed'
+  /** Publishes from this number on were not taken. */
+  readonly taken: number
+  readonly message: string
+}
+
+export type MainMessage = HelloMessage | VersionMessage | SettledMessage | ClosedMessage
+
+/** True for a handshake that this version of the package has to answer. */
+export function isHandshake (value: unknown): value is Handshake {
+  if (typeof value !== 'object' || value === null) return false
+  const { ns, protocol, namespace, port } = value as Partial<Handshake>
+  return ns === MARK && protocol === PROTOCOL && typeof namespace === 'string' && typeof port?.postMessage === 'function'
+}
+
+/** What kind of message this is, or undefined. */
+export function messageType (value: unknown): unknown {
+  return typeof value === 'object' && value !== null ? (value as { type?: unknown }).type : undefined
+}

@@ -1,0 +1,36 @@
+import type { ProtocolVersion } from '../wire/packet.ts'
+
+/** Which MQTT version to ask for: the one that is set, or with `'auto'` 5, then 3.1.1. */
+export class ProtocolChoice {
+  readonly #auto: boolean
+  #version: ProtocolVersion
+  #proven = false
+
+  constructor (option: ProtocolVersion | 'auto') {
+    this.#auto = option === 'auto'
+    this.#version = option === 'auto' ? 5 : option
+  }
+
+  /** The version of this connection, or of the next attempt. */
+  get version (): ProtocolVersion {
+    return this.#version
+  }
+
+  /** A connection came up: later attempts ask for the same. */
+  succeeded (): void {
+    this.#proven = true
+  }
+
+  /**
+   * The broker refused the version (`certain`), or closed without CONNACK.
+   * Returns true when the next attempt asks for another version.
+   */
+  refused (certain: boolean): boolean {
+    if (!this.#auto) return false
+    // A broker that spoke this version a moment ago is restarting rather than refusing it.
+    if (!certain && this.#proven) return false
+    this.#proven = false
+    this.#version = this.#version === 5 ? 4 : 5
+    return true
+  }
+}

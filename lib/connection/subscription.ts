@@ -1,0 +1,137 @@
+import { FST_MQTT_OPTIONS, type MqttError } from '../errors.ts'
+import type { Granted, QoS, SubscriptionStatus } from '../types.ts'
+
+/** What a subscription asks the broker for besides its filter (MQTT 5 section 3.8.3.1). */
+export interface SubscriptionOptions {
+  qos: QoS
+  noLocal: boolean
+  retainAsPublished: boolean
+  retainHandling: 0 | 1 | 2
+}
+
+/** One filter on the broker, for all that need it. */
+export class Subscription {
+  readonly filter: string
+  /** MQTT 5 subscription identifier. */
+  readonly id: number
+  options: SubscriptionOptions
+  status: 'pending' | 'active' | 'refused' = 'pending'
+  granted: QoS | undefined
+  error: MqttError | undefined
+  /** On 3.1.1: the subscription that brings this one's messages too. */
+  coveredBy: Subscription | undefined
+  /** What was last sent to the broker, to see whether it is still what is wanted. */
+  sent: SubscriptionOptions | undefined
+  readonly #owners = new Map<object, SubscriptionOptions>()
+  #waiting: Array<{ resolve: (granted: Granted) => void, reject: (error: Error) => void }> = []
+
+  constructor (filter: string, id: number, options: SubscriptionOptions) {
+    this.filter = filter
+    this.id = id
+    this.options = options
+  }
+
+  get wanted (): boolean {
+    return this.#owners.size > 0
+  }
+
+  /** Adds one that needs the filter: the highest QoS wins; flags that contradict cannot both be met. */
+  acquire (owner: object, options: SubscriptionOptions): void {
+    for (const flag of ['noLocal', 'retainAsPublished', 'retainHandling'] as const) {
+      for (const other of this.#owners.values()) {
+        if (other[flag] !== options[flag]) {
+          throw FST_MQTT_OPTIONS(`${flag}: another route or subscription on the filter "${this.filter}" says ${String(other[flag])}; they share one subscription`)
+        }
+      }
+    }
+    this.#owners.set(owner, options)
+    const before = this.options.qos
+    this.#merge(options)
+    if (this.options.qos !== before) this.reconsider()
+  }
+
+  /** True while the broker has not been asked for what is wanted now. */
+  get stale (): boolean {
+    const { sent, options } = this
+    return sent === undefined || sent.qos !== options.qos || sent.noLocal !== options.noLocal ||
+      sent.retainAsPublished !== options.retainAsPublished || sent.retainHandling !== options.retainHandling
+  }
+
+  /** Asks for at least this QoS too: for a subscription that this one covers. */
+  raise (qos: QoS): void {
+    if (qos <= this.options.qos) return
+    this.options = { ...this.options, qos }
+    this.reconsider()
+  }
+
+  /** What is wanted has changed: the broker's last answer is not to this. */
+  reconsider (): void {
+    if (this.stale && this.status === 'active') this.status = 'pending'
+  }
+
+  release (owner: object): void {
+    this.#owners.delete(owner)
+    const [first] = this.#owners.values()
+    if (first !== undefined) this.#merge(first)
+  }
+
+  /** Settles with the broker's answer, which may have come already. */
+  async answered (): Promise<Granted> {
+    if (this.status === 'active') return this.#grant()
+    const { error } = this
+    if (error !== undefined) throw error
+    return new Promise((resolve, reject) => { this.#waiting.push({ resolve, reject }) })
+  }
+
+  grant (qos: QoS): void {
+    this.status = 'active'
+    this.granted = qos
+    this.error = undefined
+    for (const { resolve } of this.#waiting.splice(0)) resolve(this.#grant())
+  }
+
+  refuse (error: MqttError): void {
+    this.status = 'refused'
+    this.granted = undefined
+    this.error = error
+    this.fail(error)
+  }
+
+  /** The connection is gone: whether the broker still has it, the next one will say. */
+  suspend (): void {
+    if (this.status === 'active') this.status = 'pending'
+  }
+
+  /** The broker does not have it any more. */
+  forget (): void {
+    this.status = 'pending'
+    this.granted = undefined
+    this.sent = undefined
+  }
+
+  /** Answers those who wait, without the broker having said anything. */
+  fail (error: Error): void {
+    for (const { reject } of this.#waiting.splice(0)) reject(error)
+  }
+
+  toJSON (): SubscriptionStatus {
+    const { filter, granted, status, error } = this
+    return {
+      filter,
+      qos: this.options.qos,
+      ...(granted !== undefined && { granted }),
+      status,
+      ...(error !== undefined && { error: { code: error.code, message: error.message } })
+    }
+  }
+
+  #grant (): Granted {
+    return { filter: this.filter, qos: this.granted! }
+  }
+
+  #merge (options: SubscriptionOptions): void {
+    let { qos } = options
+    for (const other of this.#owners.values()) if (other.qos > qos) qos = other.qos
+    this.options = { ...options, qos }
+  }
+}

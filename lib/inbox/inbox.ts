@@ -1,0 +1,244 @@
+import type { Publish } from '../wire/decode.ts'
+import { MalformedPacket, MalformedReason } from '../wire/malformed.ts'
+import type { ConnectInfo, Oversize } from '../wire/tap.ts'
+import { Acks, type InboxLink, type Receipt } from './acks.ts'
+import { Scheduler, type Job } from './scheduler.ts'
+
+/** What a message needs handled: the routes' jobs, and what to tell the broker when they are done. */
+export interface Handling {
+  /** One for each matching route; they report to `settled` of the delivery they were made for. */
+  readonly jobs: readonly Job[]
+  /** Acknowledge on receipt: no handler is waited for. */
+  readonly ackOnReceipt: boolean
+}
+
+/** One received message until all its jobs have settled. */
+export class Reception {
+  readonly publish: Publish
+  readonly #done: (reasonCode: number) => void
+  #open = 1
+  #reasonCode = 0
+
+  constructor (publish: Publish, done: (reasonCode: number) => void) {
+    this.publish = publish
+    this.#done = done
+  }
+
+  /** One job more to wait for. */
+  begin (): void {
+    this.#open++
+  }
+
+  /** A job has settled; a reason code of 0x80 or more tells the broker that it failed (MQTT 5). */
+  settled (reasonCode: number): void {
+    if (reasonCode > this.#reasonCode) this.#reasonCode = reasonCode
+    if (--this.#open === 0) this.#done(this.#reasonCode)
+  }
+}
+
+/** Limits and order of the inbox (contract section 2). */
+export interface InboxOptions {
+  maxMessages: number
+  maxBytes: number
+  concurrency: number
+  ackOrder: 'received' | 'handled'
+  /** Finds a message's routes and makes their jobs. Must not throw. */
+  dispatch: (reception: Reception) => Handling
+  /** A QoS 0 message was thrown away because the inbox is full. */
+  onDropped: (publish: Publish) => void
+  onOversize: (oversize: Oversize) => void
+  /** True while the outbox waits for the broker's acknowledgements: then reading must go on. */
+  outboxAwaits: () => boolean
+}
+
+/** How far over its limits the inbox may grow while reading must go on, before the connection is given up. */
+const HARD_FACTOR = 2
+
+/** The reason code for a message over `maxPayload`: PUBACK and PUBREC know no "Packet too large". */
+const QUOTA_EXCEEDED = 0x97
+
+interface Epoch {
+  readonly link: InboxLink
+  readonly acks: Acks
+}
+
+/** A QoS 2 message between PUBLISH and PUBREL: remembered, so that it is handled once however often it is sent. */
+interface Exchange {
+  handled: boolean
+  reasonCode: number
+  /** The receipt on the connection through which it came last. */
+  receipt: Receipt
+  epoch: Epoch
+}
+
+/** Messages received and not yet acknowledged: limits, order, and acknowledgement after handling. */
+export class Inbox {
+  messages = 0
+  bytes = 0
+  readonly counters = { received: 0, dropped: 0, oversize: 0 }
+  readonly scheduler: Scheduler
+  readonly #options: InboxOptions
+  readonly #exchanges = new Map<number, Exchange>()
+  #epoch: Epoch | undefined
+  #stopped = false
+  #idle: Array<() => void> = []
+
+  constructor (options: InboxOptions) {
+    this.#options = options
+    this.scheduler = new Scheduler(options.concurrency)
+  }
+
+  /** A connection is up. Without the old session, ids of QoS 2 exchanges mean other messages now. */
+  attach (link: InboxLink, info: ConnectInfo): void {
+    this.#epoch = { link, acks: new Acks(link, this.#options.ackOrder) }
+    if (!info.sessionPresent) this.#exchanges.clear()
+    this.reconsider()
+  }
+
+  detach (link: InboxLink): void {
+    if (this.#epoch?.link === link) this.#epoch = undefined
+  }
+
+  receive (link: InboxLink, publish: Publish): void {
+    const epoch = this.#epoch
+    if (epoch === undefined || epoch.link !== link) return
+    // While closing, what comes is left unacknowledged: a kept session gets it again.
+    if (this.#stopped) return
+    this.counters.received++
+    if (publish.qos === 0) this.#receiveOnce(publish)
+    else if (publish.qos === 1) this.#receiveAcknowledged(epoch, publish)
+    else this.#receiveExchange(epoch, publish)
+  }
+
+  /** A message that is too large to be read is acknowledged, or it would come again for ever. */
+  oversize (link: InboxLink, oversize: Oversize): void {
+    const epoch = this.#epoch
+    if (epoch === undefined || epoch.link !== link || this.#stopped) return
+    this.counters.received++
+    this.counters.oversize++
+    if (oversize.qos > 0) {
+      const receipt = epoch.acks.expect(oversize.qos, oversize.packetId)
+      // On MQTT 5 this code ends the exchange; 3.1.1 has none, and goes on with PUBREL.
+      if (oversize.qos === 2 && link.version < 5) this.#exchanges.set(oversize.packetId, { handled: true, reasonCode: 0, receipt, epoch })
+      epoch.acks.handled(receipt, QUOTA_EXCEEDED)
+    }
+    this.#options.onOversize(oversize)
+  }
+
+  /** PUBREL. */
+  release (link: InboxLink, packetId: number): void {
+    const epoch = this.#epoch
+    if (epoch === undefined || epoch.link !== link) return
+    const exchange = this.#exchanges.get(packetId)
+    if (exchange !== undefined && !exchange.handled) {
+      throw new MalformedPacket('PUBREL came before PUBREC was sent', MalformedReason.PROTOCOL_ERROR)
+    }
+    this.#exchanges.delete(packetId)
+    // An unknown id is one that was completed before: the broker did not see PUBCOMP.
+    epoch.acks.complete(packetId, 0)
+  }
+
+  /** Takes nothing more in. */
+  stop (): void {
+    this.#stopped = true
+    this.#epoch?.link.unhold()
+  }
+
+  /** Starts no handler any more; what has not been handled is not acknowledged. */
+  end (): void {
+    this.scheduler.stop()
+  }
+
+  /** Resolves when no handler runs or waits. */
+  idle (): Promise<void> {
+    if (this.messages === 0) return Promise.resolve()
+    return new Promise(resolve => { this.#idle.push(resolve) })
+  }
+
+  /** Whether the socket is read depends on the inbox and on the outbox; called when either has changed. */
+  reconsider (): void {
+    const epoch = this.#epoch
+    if (epoch === undefined) return
+    const { link } = epoch
+    if (!this.#fuller(1)) {
+      if (!this.#fuller(0.75)) link.unhold()
+      return
+    }
+    if (!this.#options.outboxAwaits()) {
+      link.hold()
+      return
+    }
+    // Our own acknowledgements come behind the messages, and a handler may be waiting for one: read on.
+    link.unhold()
+    if (this.#fuller(HARD_FACTOR)) {
+      link.destroy(new Error('The inbox is full and the broker goes on sending; dropped the connection, so that what is not acknowledged is sent again'))
+    }
+  }
+
+  #fuller (factor: number): boolean {
+    return this.messages >= this.#options.maxMessages * factor || this.bytes >= this.#options.maxBytes * factor
+  }
+
+  #receiveOnce (publish: Publish): void {
+    if (this.#fuller(1)) {
+      this.counters.dropped++
+      this.#options.onDropped(publish)
+      return
+    }
+    this.#handle(publish, noop, undefined)
+  }
+
+  #receiveAcknowledged (epoch: Epoch, publish: Publish): void {
+    const receipt = epoch.acks.expect(1, publish.packetId)
+    this.#handle(publish, reasonCode => epoch.acks.handled(receipt, reasonCode), undefined)
+  }
+
+  #receiveExchange (epoch: Epoch, publish: Publish): void {
+    const receipt = epoch.acks.expect(2, publish.packetId)
+    const known = this.#exchanges.get(publish.packetId)
+    if (known !== undefined) {
+      known.receipt = receipt
+      known.epoch = epoch
+      if (known.handled) epoch.acks.handled(receipt, known.reasonCode)
+      return
+    }
+    const exchange: Exchange = { handled: false, reasonCode: 0, receipt, epoch }
+    this.#exchanges.set(publish.packetId, exchange)
+    this.#handle(publish, reasonCode => {
+      exchange.handled = true
+      exchange.reasonCode = reasonCode
+      // A PUBREC of 0x80 or more ends the exchange (MQTT 5 section 4.3.3); 3.1.1 has none.
+      if (reasonCode >= 0x80 && exchange.epoch.link.version === 5 && this.#exchanges.get(publish.packetId) === exchange) {
+        this.#exchanges.delete(publish.packetId)
+      }
+      exchange.epoch.acks.handled(exchange.receipt, reasonCode)
+    }, exchange)
+  }
+
+  #handle (publish: Publish, acknowledge: (reasonCode: number) => void, exchange: Exchange | undefined): void {
+    const size = publish.payload.length
+    this.messages++
+    this.bytes += size
+    let early = false
+    const reception = new Reception(publish, reasonCode => {
+      this.messages--
+      this.bytes -= size
+      if (!early) acknowledge(reasonCode)
+      this.reconsider()
+      if (this.messages === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
+    })
+    const { jobs, ackOnReceipt } = this.#options.dispatch(reception)
+    if (ackOnReceipt && (exchange === undefined || !exchange.handled)) {
+      early = true
+      acknowledge(0)
+    }
+    for (let i = 0; i < jobs.length; i++) {
+      reception.begin()
+      this.scheduler.add(jobs[i]!)
+    }
+    reception.settled(0)
+    if (this.#fuller(1)) this.reconsider()
+  }
+}
+
+function noop (): void {}

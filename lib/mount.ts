@@ -1,0 +1,54 @@
+import type { FastifyInstance } from 'fastify'
+import { FST_MQTT_OPTIONS } from './errors.ts'
+import { Facade, type Parts } from './routing/facade.ts'
+import type { Scope } from './routing/scope.ts'
+
+/**
+ * One connection as the Fastify instances see it: each encapsulated instance has its own facade, so that routes know
+ * who declared them, and further connections hang on it by their namespace.
+ */
+export class Mount {
+  readonly #parts: Parts
+  readonly #root: Scope
+  readonly #facades = new WeakMap<FastifyInstance, { scope: Scope, facade: Facade }>()
+  /** The class of this connection's facades: a namespace is a getter on it, so it shows on facades made before. */
+  readonly #Facade = class extends Facade {}
+  readonly #instanceOf = new WeakMap<Facade, FastifyInstance>()
+
+  constructor (parts: Parts, root: Scope) {
+    this.#parts = parts
+    this.#root = root
+  }
+
+  /** `app.mqtt` as this instance sees it. */
+  facadeOf (instance: FastifyInstance): Facade {
+    return this.#enter(instance).facade
+  }
+
+  /** Hangs another connection on this one's facades. */
+  addNamespace (name: string, other: Mount): void {
+    if (name in this.#Facade.prototype) {
+      throw FST_MQTT_OPTIONS(`namespace: "${name}" is taken`)
+    }
+    const instanceOf = this.#instanceOf
+    Object.defineProperty(this.#Facade.prototype, name, {
+      enumerable: true,
+      get (this: Facade) { return other.facadeOf(instanceOf.get(this)!) }
+    })
+  }
+
+  #enter (instance: FastifyInstance): { scope: Scope, facade: Facade } {
+    let entry = this.#facades.get(instance)
+    if (entry === undefined) {
+      const scope = instance === this.#root.instance
+        ? this.#root
+        // Fastify derives an encapsulated instance from its parent by prototype.
+        : this.#enter(Object.getPrototypeOf(instance) as FastifyInstance).scope.derive(instance)
+      const facade = new this.#Facade(this.#parts, scope)
+      this.#instanceOf.set(facade, instance)
+      entry = { scope, facade }
+      this.#facades.set(instance, entry)
+    }
+    return entry
+  }
+}

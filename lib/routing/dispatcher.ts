@@ -1,0 +1,74 @@
+import type { Handling, Reception } from '../inbox/inbox.ts'
+import { Track, type Job } from '../inbox/scheduler.ts'
+import { stripPrefix } from '../topics/prefix.ts'
+import type { Publish } from '../wire/decode.ts'
+import { NotFoundJob, RouteJob } from './handler-job.ts'
+import { InboundMessage } from './message.ts'
+import type { Registry } from './registry.ts'
+import type { MqttRoute } from './route.ts'
+import type { NotFound } from './scope.ts'
+
+export interface DispatcherOptions {
+  registry: Registry
+  notFound: () => NotFound
+  /** See `Subscriptions.standsFor`. */
+  standsFor: (topic: string, ids: readonly number[]) => boolean
+  concurrency: number
+  order: 'topic' | 'none'
+}
+
+const NOTHING: Handling = { jobs: [], ackOnReceipt: false }
+const NO_PARAMS: object = Object.freeze(Object.create(null))
+const NO_WILDCARDS: readonly string[] = Object.freeze([])
+/** From a received message to the handlers that run for it. */
+export class Dispatcher {
+  readonly counters = { handled: 0, failed: 0, unmatched: 0 }
+  readonly #options: DispatcherOptions
+  readonly #notFoundTrack: Track
+
+  constructor (options: DispatcherOptions) {
+    this.#options = options
+    this.#notFoundTrack = new Track(options)
+  }
+
+  /** The jobs of a message: one for each route that matches, or the not-found handler's. */
+  dispatch (reception: Reception): Handling {
+    const { publish } = reception
+    const matches = this.#options.registry.match(publish.topic)
+    if (matches.length === 0) return this.#unmatched(reception)
+    const { prefix } = this.#options.registry
+    const jobs: Job[] = []
+    let ackOnReceipt = true
+    for (let i = 0; i < matches.length; i++) {
+      const { value: route, params, wildcards } = matches[i]!
+      if (!concerns(publish, route)) continue
+      const { definition } = route
+      const topic = definition.absolute ? publish.topic : stripPrefix(prefix, publish.topic) ?? publish.topic
+      const message = new InboundMessage(publish, topic, definition.scope, route, params, wildcards)
+      jobs.push(new RouteJob(route, message, reception, this.counters))
+      if (!definition.ackOnReceipt) ackOnReceipt = false
+    }
+    // The copy is another subscription's: the routes of this topic run for the copies of theirs.
+    if (jobs.length === 0) return NOTHING
+    return { jobs, ackOnReceipt }
+  }
+
+  #unmatched (reception: Reception): Handling {
+    const { publish } = reception
+    if (publish.subscriptionIds !== undefined && !this.#options.standsFor(publish.topic, publish.subscriptionIds)) return NOTHING
+    this.counters.unmatched++
+    const { scope, handler } = this.#options.notFound()
+    const topic = stripPrefix(this.#options.registry.prefix, publish.topic) ?? publish.topic
+    const message = new InboundMessage(publish, topic, scope, undefined, NO_PARAMS, NO_WILDCARDS)
+    return { jobs: [new NotFoundJob(this.#notFoundTrack, scope, handler, message, reception, this.counters)], ackOnReceipt: false }
+  }
+}
+
+/**
+ * MQTT 5 says for which subscriptions a copy was sent, and a broker may send one copy for each; a route runs for its
+ * own. Where nothing is said, one copy stands for all.
+ */
+function concerns (publish: Publish, route: MqttRoute): boolean {
+  const ids = publish.subscriptionIds
+  return ids === undefined || ids.includes(route.subscription.id)
+}

@@ -1,0 +1,164 @@
+import type { Connection } from '../connection/connection.ts'
+import type { Subscription } from '../connection/subscription.ts'
+import type { Subscriptions } from '../connection/subscriptions.ts'
+import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, rejected } from '../errors.ts'
+import type { Publisher } from '../outbox/publisher.ts'
+import type { TopicDefinition } from '../topics/define.ts'
+import { validateFilter } from '../topics/filter.ts'
+import type {
+  ErrorHandler, Granted, Handler, MultiMqtt, PublishOptions, PublishResult, Route, RouteOptions, Status,
+  SubscribeOptions, SubscriptionStatus, WorkerLike
+} from '../types.ts'
+import { decoratedTopics, methodHandler } from './decorators.ts'
+import type { Registry } from './registry.ts'
+import { subscriptionOptions, validateSubscribeOptions } from './route-options.ts'
+import type { NotFound, Scope } from './scope.ts'
+
+/** What all scopes of one connection share. */
+export interface Parts {
+  readonly connection: Connection
+  readonly registry: Registry
+  readonly subscriptions: Subscriptions
+  readonly publisher: Publisher
+  readonly status: () => Status
+  readonly attach: (workerOrPool: WorkerLike) => void
+  readonly embedded: { address (): { host: string, port: number } | null } | undefined
+  notFound: NotFound
+  /** What `subscribe` asked for, by filter. */
+  readonly subscribed: Map<string, Subscription>
+}
+
+/** The owner of all that `subscribe` asks for: asking twice for one filter is asking once. */
+const SUBSCRIBE = {}
+
+/** What patterns do to the types of these is told by MultiMqtt; here they are the same for every pattern. */
+type Generic = 'topic' | 'route' | 'publish' | 'topicFor' | 'setErrorHandler' | 'setNotFoundHandler'
+
+/** `app.mqtt` of one Fastify instance. */
+export class Facade implements Omit<MultiMqtt, Generic> {
+  readonly #parts: Parts
+  readonly #scope: Scope
+
+  constructor (parts: Parts, scope: Scope) {
+    this.#parts = parts
+    this.#scope = scope
+  }
+
+  get state (): MultiMqtt['state'] { return this.#parts.connection.state }
+  get connected (): boolean { return this.#parts.connection.connected }
+  get protocolVersion (): MultiMqtt['protocolVersion'] { return this.connected ? this.#parts.connection.version : undefined }
+  get prefix (): string { return this.#parts.registry.prefix }
+  get client (): MultiMqtt['client'] { return this.#parts.connection.client }
+  get embedded (): Parts['embedded'] { return this.#parts.embedded }
+  get subscriptions (): SubscriptionStatus[] { return this.#parts.subscriptions.status }
+
+  topic (topic: string | TopicDefinition, options?: RouteOptions | Handler, handler?: Handler): Route {
+    if (typeof options === 'function') [options, handler] = [{}, options]
+    return this.#add(topic, options ?? {}, handler)
+  }
+
+  route ({ topic, handler, ...options }: RouteOptions & { topic: string | TopicDefinition, handler?: Handler }): Route {
+    if (topic === undefined) throw FST_MQTT_OPTIONS('topic: a route needs a pattern')
+    return this.#add(topic, options, handler)
+  }
+
+  controller (instance: object): Route[] {
+    const topics = decoratedTopics(instance)
+    if (topics.length === 0) throw FST_MQTT_OPTIONS(`${instance.constructor.name} has no method with @topic`)
+    return topics.map(({ method, topic, options }) =>
+      this.#parts.registry.add(this.#scope, instance, topic, options, methodHandler(method)))
+  }
+
+  async subscribe (filters: string | readonly string[], options: SubscribeOptions = {}): Promise<Granted[]> {
+    validateSubscribeOptions(options)
+    const absolute = this.#absoluteFilters(filters, options.absolute)
+    const wanted = absolute.map(filter => {
+      const subscription = this.#parts.subscriptions.acquire(filter, SUBSCRIBE, subscriptionOptions(options))
+      this.#parts.subscribed.set(filter, subscription)
+      return subscription
+    })
+    return Promise.all(wanted.map(subscription => subscription.answered()))
+  }
+
+  async unsubscribe (filters: string | readonly string[], { absolute }: { absolute?: boolean } = {}): Promise<void> {
+    await this.#unsubscribe(this.#absoluteFilters(filters, absolute))
+  }
+
+  async unsubscribeAll (): Promise<void> {
+    await this.#unsubscribe([...this.#parts.subscribed.keys()])
+  }
+
+  publish (topic: string | TopicDefinition, ...args: unknown[]): Promise<PublishResult> {
+    if (!isDefinition(topic)) return this.#parts.publisher.publish(topic, args[0], args[1] as PublishOptions | undefined)
+    const named = topic.pattern.includes('<')
+    try {
+      const name = topic.topicFor(...(named ? [args.shift()] : []) as [never])
+      return this.#parts.publisher.publish(name, args[0], args[1] as PublishOptions | undefined)
+    } catch (error) {
+      return rejected(error as Error)
+    }
+  }
+
+  topicFor (name: string | TopicDefinition, params?: object, options?: { absolute?: boolean }): string {
+    if (typeof name === 'string') return this.#parts.registry.find(name).topicFor(params, options)
+    const topic = name.topicFor(params as never)
+    return options?.absolute === true ? this.#parts.registry.absoluteFilter(topic, false) : topic
+  }
+
+  filterFor (name: string | TopicDefinition, { absolute = false }: { absolute?: boolean } = {}): string {
+    if (typeof name !== 'string') return this.#parts.registry.absoluteFilter(name.filter, !absolute)
+    const { definition } = this.#parts.registry.find(name)
+    return absolute ? definition.absolutePattern.filter : definition.pattern.filter
+  }
+
+  printTopics (): string {
+    return this.#parts.registry.print()
+  }
+
+  setErrorHandler (handler: ErrorHandler): this {
+    if (typeof handler !== 'function') throw FST_MQTT_OPTIONS('setErrorHandler: the handler must be a function')
+    this.#scope.setErrorHandler(handler)
+    return this
+  }
+
+  setNotFoundHandler (handler: Handler): this {
+    if (typeof handler !== 'function') throw FST_MQTT_OPTIONS('setNotFoundHandler: the handler must be a function')
+    this.#parts.notFound = { scope: this.#scope, handler }
+    return this
+  }
+
+  attach (workerOrPool: WorkerLike): void {
+    this.#parts.attach(workerOrPool)
+  }
+
+  status (): Status {
+    return this.#parts.status()
+  }
+
+  #add (topic: string | TopicDefinition, options: RouteOptions, handler: Handler | undefined): Route {
+    return this.#parts.registry.add(this.#scope, this.#scope.instance, topic, options, handler)
+  }
+
+  #absoluteFilters (filters: string | readonly string[], absolute = false): string[] {
+    const list = typeof filters === 'string' ? [filters] : filters
+    if (!Array.isArray(list)) throw FST_MQTT_PROPERTY('filter must be a string or an array of strings')
+    return list.map(filter => {
+      validateFilter(filter)
+      return this.#parts.registry.absoluteFilter(filter, absolute)
+    })
+  }
+
+  async #unsubscribe (absolute: string[]): Promise<void> {
+    await Promise.all(absolute.map(async filter => {
+      const subscription = this.#parts.subscribed.get(filter)
+      if (subscription === undefined) return
+      this.#parts.subscribed.delete(filter)
+      await this.#parts.subscriptions.release(subscription, SUBSCRIBE)
+    }))
+  }
+}
+
+/** What is neither a topic nor a definition is the publisher's to refuse. */
+function isDefinition (topic: string | TopicDefinition): topic is TopicDefinition {
+  return typeof topic === 'object' && topic !== null && typeof topic.topicFor === 'function'
+}

@@ -1,0 +1,80 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Message, QoS, ReceivedProperties } from '../types.ts'
+import type { Publish } from '../wire/decode.ts'
+import { parseBody, parseJsonBody } from './body.ts'
+import type { MqttRoute } from './route.ts'
+import type { Scope } from './scope.ts'
+
+const NO_PROPERTIES: ReceivedProperties = Object.freeze({})
+const kUnparsed = Symbol('unparsed')
+
+/** A message on its way through one route's handlers. What most handlers do not ask for is made when asked for. */
+export class InboundMessage implements Message {
+  readonly topic: string
+  readonly absoluteTopic: string
+  readonly params: Message['params']
+  readonly wildcards: readonly string[]
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly dup: boolean
+  readonly properties: ReceivedProperties
+  readonly route: MqttRoute | undefined
+  readonly receivedAt = Date.now()
+  readonly #scope: Scope
+  #body: unknown = kUnparsed
+  #log: FastifyBaseLogger | undefined
+  #abort: AbortController | undefined
+
+  constructor (publish: Publish, topic: string, scope: Scope, route: MqttRoute | undefined, params: object, wildcards: readonly string[]) {
+    this.topic = topic
+    this.absoluteTopic = publish.topic
+    this.params = params as Message['params']
+    this.wildcards = wildcards
+    this.payload = publish.payload
+    this.qos = publish.qos
+    this.retain = publish.retain
+    this.dup = publish.dup
+    this.properties = publish.properties ?? NO_PROPERTIES
+    this.route = route
+    this.#scope = scope
+  }
+
+  get body (): unknown {
+    if (this.#body === kUnparsed) this.#body = parseBody(this.payload, this.#scope.parseJson)
+    return this.#body
+  }
+
+  json<T = unknown> (): T {
+    return parseJsonBody(this.payload, this.#scope.parseJson) as T
+  }
+
+  text (): string {
+    return this.payload.toString()
+  }
+
+  get log (): FastifyBaseLogger {
+    this.#log ??= this.#scope.instance.log.child({ route: this.route?.name ?? this.route?.pattern, topic: this.topic })
+    return this.#log
+  }
+
+  get signal (): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController()
+      this.#scope.abortOnClose(this.#abort)
+    }
+    return this.#abort.signal
+  }
+
+  /** Aborts `signal`, where somebody has asked for it. */
+  abort (reason: Error): void {
+    // Made here if need be: a handler may look at it only after its time is up.
+    void this.signal
+    this.#abort!.abort(reason)
+  }
+
+  /** The handlers are done: nothing needs to be aborted any more. */
+  finish (): void {
+    if (this.#abort !== undefined) this.#scope.release(this.#abort)
+  }
+}

@@ -1,0 +1,143 @@
+import type { Subscription, SubscriptionOptions } from '../connection/subscription.ts'
+import { FST_MQTT_OPTIONS, FST_MQTT_ROUTE_DUPLICATE, FST_MQTT_ROUTE_UNKNOWN } from '../errors.ts'
+import { Track } from '../inbox/scheduler.ts'
+import type { Converter } from '../topics/converters.ts'
+import type { TopicDefinition } from '../topics/define.ts'
+import { parsePattern } from '../topics/pattern.ts'
+import { addPrefix, withPrefix } from '../topics/prefix.ts'
+import { Router, type Match } from '../topics/router.ts'
+import type { Handler, RouteOptions } from '../types.ts'
+import { nearest } from './nearest.ts'
+import { MqttRoute, type RouteDefinition } from './route.ts'
+import { subscriptionOptions, validateRouteOptions } from './route-options.ts'
+import type { Scope } from './scope.ts'
+
+/** What the registry needs of the ledger of subscriptions. */
+export interface Ledger {
+  acquire (filter: string, owner: object, options: SubscriptionOptions): Subscription
+  release (subscription: Subscription, owner: object): Promise<void>
+}
+
+export interface RegistryOptions {
+  /** Normalized: no slash at its ends. */
+  prefix: string
+  converters: Readonly<Record<string, Converter>> | undefined
+  group: string | undefined
+  concurrency: number
+  order: 'topic' | 'none'
+  handlerTimeout: number
+  ledger: Ledger
+}
+
+/** All routes of one connection: by topic, by name. */
+export class Registry {
+  readonly prefix: string
+  readonly #options: RegistryOptions
+  readonly #router = new Router<MqttRoute>()
+  readonly #named = new Map<string, MqttRoute>()
+  /** By the handler's name, which counts only as long as one route alone has it. */
+  readonly #handlerNames = new Map<string, Set<MqttRoute>>()
+
+  constructor (options: RegistryOptions) {
+    this.prefix = options.prefix
+    this.#options = options
+  }
+
+  /** Declares a route. `context` is what `this` will be in its handlers. */
+  add (scope: Scope, context: object, topic: string | TopicDefinition, options: RouteOptions, handler: Handler | undefined): MqttRoute {
+    validateRouteOptions(options)
+    if (handler !== undefined && typeof handler !== 'function') throw FST_MQTT_OPTIONS('The handler must be a function')
+    const definition = this.#define(scope, context, topic, options)
+    const { name } = definition
+    if (name !== undefined && this.#named.has(name)) {
+      throw FST_MQTT_ROUTE_DUPLICATE(`The route name "${name}" is taken by "${this.#named.get(name)!.pattern}"; names are unique per connection`)
+    }
+    const route = new MqttRoute(definition, {
+      prefix: this.prefix,
+      nameOf: own => this.#nameOf(own),
+      remove: own => this.#remove(own)
+    }, own => this.#options.ledger.acquire(definition.filter, own, subscriptionOptions(options)))
+    if (handler !== undefined) route.onMessage(handler)
+    this.#router.add(definition.absolutePattern, route)
+    if (name !== undefined) this.#named.set(name, route)
+    else if (handler !== undefined && handler.name !== '') this.#nameByHandler(handler.name, route)
+    return route
+  }
+
+  /** Every route whose pattern matches, in order of registration. */
+  match (absoluteTopic: string): ReadonlyArray<Match<MqttRoute>> {
+    return this.#router.match(absoluteTopic)
+  }
+
+  /** @throws `FST_MQTT_ROUTE_UNKNOWN` */
+  find (name: string): MqttRoute {
+    const named = this.#named.get(name)
+    if (named !== undefined) return named
+    const candidates = this.#handlerNames.get(name)
+    if (candidates?.size === 1) return [...candidates][0]!
+    if (candidates !== undefined && candidates.size > 1) {
+      throw FST_MQTT_ROUTE_UNKNOWN(`Several routes have a handler called "${name}"; give the one that is meant the option "name"`)
+    }
+    const known = [...this.#named.keys(), ...this.#handlerNames.keys()]
+    const similar = nearest(String(name), known)
+    const hint = similar.length > 0 ? `did you mean ${similar.map(s => `"${s}"`).join(', ')}?` : `known: ${known.length > 0 ? known.slice(0, 10).join(', ') : 'none'}`
+    throw FST_MQTT_ROUTE_UNKNOWN(`No route is called "${String(name)}"; ${hint}`)
+  }
+
+  /** The routes as a tree. */
+  print (): string {
+    return this.#router.print(route => route.name ?? '')
+  }
+
+  #define (scope: Scope, context: object, topic: string | TopicDefinition, options: RouteOptions): RouteDefinition {
+    const { converters, concurrency, order, handlerTimeout } = this.#options
+    const declared = typeof topic === 'string' ? topic : topic.pattern
+    const own = typeof topic === 'string' ? undefined : topic.converters as Readonly<Record<string, Converter>> | undefined
+    const pattern = parsePattern(declared, own === undefined ? converters : { ...converters, ...own })
+    const absolute = options.absolute ?? false
+    const absolutePattern = absolute ? pattern : withPrefix(pattern, this.prefix)
+    const group = options.group ?? this.#options.group ?? false
+    const name = options.name ?? (typeof topic === 'string' ? undefined : topic.name)
+    return {
+      scope,
+      context,
+      name,
+      declared,
+      pattern,
+      absolutePattern,
+      absolute,
+      filter: group === false ? absolutePattern.filter : `$share/${group}/${absolutePattern.filter}`,
+      ackOnReceipt: options.ack === 'received',
+      handlerTimeout: options.handlerTimeout ?? handlerTimeout,
+      track: new Track({ concurrency: options.concurrency ?? concurrency, order: options.order ?? order }),
+      config: options.config
+    }
+  }
+
+  #nameByHandler (name: string, route: MqttRoute): void {
+    const routes = this.#handlerNames.get(name)
+    if (routes === undefined) this.#handlerNames.set(name, new Set([route]))
+    else routes.add(route)
+  }
+
+  #nameOf (route: MqttRoute): string | undefined {
+    if (route.definition.name !== undefined) return route.definition.name
+    for (const [name, routes] of this.#handlerNames) if (routes.size === 1 && routes.has(route)) return name
+    return undefined
+  }
+
+  async #remove (route: MqttRoute): Promise<void> {
+    if (!this.#router.remove(route.definition.absolutePattern, route)) return
+    const { name } = route.definition
+    if (name !== undefined) this.#named.delete(name)
+    for (const [handlerName, routes] of this.#handlerNames) {
+      if (routes.delete(route) && routes.size === 0) this.#handlerNames.delete(handlerName)
+    }
+    await this.#options.ledger.release(route.subscription, route)
+  }
+
+  /** A filter as `subscribe` takes it, as the broker sees it. */
+  absoluteFilter (filter: string, absolute: boolean): string {
+    return absolute ? filter : addPrefix(this.prefix, filter)
+  }
+}

@@ -1,0 +1,63 @@
+import { FST_MQTT_OPTIONS } from '../errors.ts'
+import type { RouteOptions, SubscribeOptions } from '../types.ts'
+import type { SubscriptionOptions } from '../connection/subscription.ts'
+
+type Check = { readonly test: (value: unknown) => boolean, readonly must: string }
+
+const boolean: Check = { test: value => typeof value === 'boolean', must: 'must be a boolean' }
+const text: Check = { test: value => typeof value === 'string' && value !== '', must: 'must be a string that is not empty' }
+
+const subscribeChecks: Readonly<Record<keyof SubscribeOptions, Check>> = {
+  qos: { test: value => value === 0 || value === 1 || value === 2, must: 'must be 0, 1 or 2' },
+  noLocal: boolean,
+  retainAsPublished: boolean,
+  retainHandling: { test: value => value === 0 || value === 1 || value === 2, must: 'must be 0, 1 or 2' },
+  absolute: boolean
+}
+
+const routeChecks: Readonly<Record<keyof RouteOptions, Check>> = {
+  ...subscribeChecks,
+  name: text,
+  group: { test: value => value === false || isGroup(value), must: 'must be false, or a name without "/", "+" and "#"' },
+  ack: { test: value => value === 'handled' || value === 'received', must: "must be 'handled' or 'received'" },
+  concurrency: { test: value => Number.isSafeInteger(value) && (value as number) >= 1, must: 'must be a whole number, 1 or more' },
+  order: { test: value => value === 'topic' || value === 'none', must: "must be 'topic' or 'none'" },
+  handlerTimeout: { test: value => Number.isFinite(value) && (value as number) >= 0, must: 'must be a number of milliseconds, 0 or more' },
+  config: { test: () => true, must: '' }
+}
+
+/** MQTT 5 section 4.8.2: a share name holds none of `/`, `+`, `#` and is not empty. */
+export function isGroup (value: unknown): boolean {
+  return typeof value === 'string' && value !== '' && !/[/+#\0]/.test(value)
+}
+
+/** @throws `FST_MQTT_OPTIONS` naming the option */
+export function validateRouteOptions (options: RouteOptions): void {
+  validate('route', options, routeChecks)
+}
+
+/** @throws `FST_MQTT_OPTIONS` naming the option */
+export function validateSubscribeOptions (options: SubscribeOptions): void {
+  validate('subscribe', options, subscribeChecks)
+}
+
+/** The part that goes into SUBSCRIBE, with its defaults. */
+export function subscriptionOptions (options: SubscribeOptions): SubscriptionOptions {
+  return {
+    qos: options.qos ?? 0,
+    noLocal: options.noLocal ?? false,
+    retainAsPublished: options.retainAsPublished ?? false,
+    retainHandling: options.retainHandling ?? 0
+  }
+}
+
+function validate (what: string, options: object, checks: Readonly<Record<string, Check>>): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw FST_MQTT_OPTIONS(`${what}: the options must be an object`)
+  }
+  for (const [key, value] of Object.entries(options)) {
+    const check = Object.hasOwn(checks, key) ? checks[key] : undefined
+    if (check === undefined) throw FST_MQTT_OPTIONS(`${key}: unknown option of ${what} (known: ${Object.keys(checks).join(', ')})`)
+    if (value !== undefined && !check.test(value)) throw FST_MQTT_OPTIONS(`${key} ${check.must}`)
+  }
+}

@@ -1,0 +1,71 @@
+import type { FastifyInstance } from 'fastify'
+import type { ErrorHandler, Handler, Message } from '../types.ts'
+import type { JsonParser } from './body.ts'
+
+/** What is encapsulated: one Fastify instance's side of a connection. */
+export class Scope {
+  readonly instance: FastifyInstance
+  readonly parent: Scope | undefined
+  readonly parseJson: JsonParser
+  readonly #running: Set<AbortController>
+  #errorHandler: ErrorHandler | undefined
+
+  constructor (instance: FastifyInstance, parent?: Scope) {
+    this.instance = instance
+    this.parent = parent
+    this.#running = parent === undefined ? new Set() : parent.#running
+    this.parseJson = parent?.parseJson ?? fastifyJsonParser(instance)
+  }
+
+  /** The scope of an instance encapsulated in this one. */
+  derive (instance: FastifyInstance): Scope {
+    return new Scope(instance, this)
+  }
+
+  setErrorHandler (handler: ErrorHandler): void {
+    this.#errorHandler = handler
+  }
+
+  /** Hands an error to the nearest error handler, up to the default, which logs it. */
+  handleError (error: Error, message: Message): unknown {
+    for (let scope: Scope | undefined = this; scope !== undefined; scope = scope.parent) {
+      if (scope.#errorHandler !== undefined) return scope.#errorHandler.call(scope.instance, error, message)
+    }
+    message.log.error({ err: error }, 'MQTT handler failed')
+    return undefined
+  }
+
+  /** A handler looks at its signal: it is aborted when the application closes. */
+  abortOnClose (controller: AbortController): void {
+    this.#running.add(controller)
+  }
+
+  release (controller: AbortController): void {
+    this.#running.delete(controller)
+  }
+
+  /** Aborts the signals of all handlers that run, in every scope of the connection. */
+  abortAll (reason: Error): void {
+    for (const controller of this.#running) controller.abort(reason)
+    this.#running.clear()
+  }
+}
+
+/** The handler of messages that no route matched. */
+export interface NotFound {
+  readonly scope: Scope
+  readonly handler: Handler
+}
+
+function fastifyJsonParser (instance: FastifyInstance): JsonParser {
+  const parse = instance.getDefaultJsonParser('error', 'error')
+  return text => {
+    let result: unknown
+    // It calls back at once; the request is not looked at.
+    void parse(undefined as never, text, (error, body) => {
+      if (error !== null) throw error
+      result = body
+    })
+    return result
+  }
+}

@@ -1,0 +1,261 @@
+import type { FastifyInstance } from 'fastify'
+import { Bridge } from './bridge/bridge.ts'
+import { Connection, type ConnectDetails } from './connection/connection.ts'
+import { Subscriptions } from './connection/subscriptions.ts'
+import { readTlsOptions } from './connection/tls.ts'
+import { createTransport, type OpenTransport } from './connection/transport.ts'
+import { createEmbeddedBroker, type EmbeddedBroker } from './embedded/broker.ts'
+import { FST_MQTT_CLOSED, FST_MQTT_PAYLOAD, type MqttError } from './errors.ts'
+import { Inbox } from './inbox/inbox.ts'
+import type { ResolvedOptions } from './options.ts'
+import { Outbox } from './outbox/outbox.ts'
+import { Publisher } from './outbox/publisher.ts'
+import { Readiness } from './readiness.ts'
+import { Dispatcher } from './routing/dispatcher.ts'
+import type { Parts } from './routing/facade.ts'
+import { Registry } from './routing/registry.ts'
+import { Scope } from './routing/scope.ts'
+import { filterMatches } from './topics/filter.ts'
+import type { Status } from './types.ts'
+import { buildWill } from './will.ts'
+import type { ConnectInfo, Tap } from './wire/tap.ts'
+
+/** All parts of one connection, put together and taken through its life. */
+export class Runtime {
+  readonly parts: Parts
+  readonly scope: Scope
+  readonly #app: FastifyInstance
+  readonly #options: ResolvedOptions
+  readonly #connection: Connection
+  readonly #subscriptions: Subscriptions
+  readonly #outbox: Outbox
+  readonly #inbox: Inbox
+  readonly #dispatcher: Dispatcher
+  readonly #bridge: Bridge
+  readonly #broker: EmbeddedBroker | undefined
+  readonly #readiness: Readiness
+  readonly #warned = new Set<string>()
+  #lastFailure = ''
+
+  constructor (app: FastifyInstance, options: ResolvedOptions) {
+    this.#app = app
+    this.#options = options
+    this.scope = new Scope(app)
+    this.#broker = options.embedded === undefined ? undefined : createEmbeddedBroker(options.embedded, app.log)
+    this.#outbox = new Outbox(options.outbox)
+    this.#connection = this.#createConnection()
+    this.#subscriptions = new Subscriptions(this.#connection.client, {
+      onGranted: ({ filter, qos }) => {
+        this.#app.log.debug({ filter, qos }, 'MQTT subscribed')
+        this.#readiness.check()
+      },
+      onRefused: error => {
+        this.#app.log.error({ err: error }, 'MQTT subscription refused')
+        this.#readiness.refused(error)
+      },
+      onUnsendable: (filter, option) => this.#warnOnce(`The subscription to "${filter}" asks for ${option}, which needs MQTT 5`)
+    })
+    this.#readiness = new Readiness(() => this.#connection.connected && this.#subscriptions.settled)
+    const registry = new Registry({ ...options, ledger: this.#subscriptions })
+    const publisher = new Publisher(this.#outbox, {
+      prefix: options.prefix,
+      timeout: options.publishTimeout,
+      version: () => this.#connection.version,
+      onUnsendable: () => this.#warnOnce('MQTT 5 properties were given to a publish, and the connection speaks 3.1.1: they are not sent')
+    })
+    this.#bridge = this.#createBridge()
+    this.parts = {
+      connection: this.#connection,
+      registry,
+      subscriptions: this.#subscriptions,
+      publisher,
+      status: () => this.#status(),
+      attach: workerOrPool => this.#bridge.attach(workerOrPool),
+      embedded: this.#broker,
+      notFound: { scope: this.scope, handler: message => message.log.debug('MQTT message without a route') },
+      subscribed: new Map()
+    }
+    this.#dispatcher = new Dispatcher({
+      registry,
+      notFound: () => this.parts.notFound,
+      standsFor: (topic, ids) => this.#subscriptions.standsFor(topic, ids),
+      concurrency: options.concurrency,
+      order: options.order
+    })
+    this.#inbox = this.#createInbox()
+    this.#outbox.onAwaiting = () => this.#inbox.reconsider()
+  }
+
+  /** Starts the embedded broker, if there is one, and connecting; waits only for `waitForConnection`. */
+  async start (): Promise<void> {
+    if (!this.#options.connect) return
+    if (this.#broker !== undefined) {
+      await this.#broker.start()
+      this.#broker.attach(this.#app.server)
+    }
+    this.#connection.start()
+    const { waitForConnection } = this.#options
+    if (waitForConnection === 0) return
+    try {
+      await this.#readiness.wait(waitForConnection, () => this.#connection.lastError)
+    } catch (error) {
+      // The application does not come up: nothing of ours may keep the process alive or go on trying.
+      await this.#connection.close(0)
+      throw error
+    }
+  }
+
+  /** Nothing more is taken in. HTTP handlers may go on publishing. */
+  stop (): void {
+    this.#inbox.stop()
+    this.#broker?.detach()
+  }
+
+  /** Lets handlers end, confirms what was published, disconnects: all within `closeTimeout`. */
+  async close (): Promise<void> {
+    const deadline = performance.now() + this.#options.closeTimeout
+    this.#inbox.stop()
+    await within(this.#inbox.idle(), deadline)
+    this.scope.abortAll(FST_MQTT_CLOSED('The application is closing'))
+    this.#inbox.end()
+    this.#bridge.close()
+    if (this.#connection.connected) await within(this.#outbox.drained(), deadline)
+    this.#outbox.close()
+    this.#subscriptions.close()
+    await this.#connection.close(deadline - performance.now())
+    await this.#broker?.close()
+  }
+
+  #createConnection (): Connection {
+    const { options } = this.#connectionOptions()
+    return new Connection(options, {
+      onConnected: (tap, info) => this.#onConnected(tap, info),
+      onReady: (tap, info) => this.#onReady(tap, info),
+      onDisconnected: (tap, error) => this.#onDisconnected(tap, error),
+      onFailed: error => this.#onFailed(error),
+      onState: state => this.#app.log.debug({ state }, 'MQTT state'),
+      onPublish: (tap, publish) => this.#inbox.receive(tap, publish),
+      onOversize: (tap, oversize) => this.#inbox.oversize(tap, oversize),
+      onRelease: (tap, id) => this.#inbox.release(tap, id),
+      onAck: (tap, type, id, reasonCode) => this.#outbox.acknowledge(tap, type, id, reasonCode),
+      onDrain: tap => this.#outbox.drain(tap)
+    })
+  }
+
+  #connectionOptions () {
+    const { endpoint, tls, inbox, ...options } = this.#options
+    if (tls.rejectUnauthorized === false) this.#app.log.warn('MQTT: tls.rejectUnauthorized is false, so anybody can pass for the broker')
+    const broker = this.#broker
+    const open: OpenTransport = broker === undefined ? createTransport(endpoint, () => readTlsOptions(tls)) : () => broker.connect()
+    return {
+      options: {
+        ...options,
+        open,
+        receiveMaximum: Math.min(inbox.maxMessages, 65_535),
+        details: () => this.#details()
+      }
+    }
+  }
+
+  async #details (): Promise<ConnectDetails> {
+    const { credentials, will, prefix } = this.#options
+    const { username, password } = credentials === undefined ? this.#options : await credentials()
+    const wanted = typeof will === 'function' ? await will() : will
+    return { username, password, will: wanted === undefined ? undefined : buildWill(wanted, prefix) }
+  }
+
+  #createInbox (): Inbox {
+    const { inbox, concurrency, ackOrder } = this.#options
+    return new Inbox({
+      ...inbox,
+      concurrency,
+      ackOrder,
+      dispatch: reception => this.#dispatcher.dispatch(reception),
+      onDropped: publish => this.#warnOnce(`The inbox is full: QoS 0 messages are dropped (status().counters.dropped counts them); the first on "${publish.topic}"`),
+      onOversize: ({ topic, bytes }) => {
+        const error = FST_MQTT_PAYLOAD(`A message of ${bytes} bytes was skipped: maxPayload is ${this.#options.maxPayload}`)
+        this.#app.log.error({ err: error, topic }, 'MQTT message too large')
+      },
+      outboxAwaits: () => this.#outbox.awaiting
+    })
+  }
+
+  #createBridge (): Bridge {
+    const { namespace, prefix, publishTimeout, outbox, workers } = this.#options
+    const { topics } = workers
+    return new Bridge({
+      namespace,
+      outbox: this.#outbox,
+      prefix,
+      version: () => this.#connection.version,
+      timeout: publishTimeout,
+      maxBytes: outbox.maxBytes,
+      window: workers.window,
+      log: this.#app.log,
+      ...(topics !== undefined && { permits: (topic: string) => topics.some(filter => filterMatches(filter, topic)) })
+    })
+  }
+
+  #onConnected (tap: Tap, info: ConnectInfo): void {
+    const { clientId } = this.#options
+    this.#lastFailure = ''
+    this.#app.log.info({ clientId, version: info.version, sessionPresent: info.sessionPresent }, 'MQTT connected')
+    this.#bridge.setVersion(info.version)
+    this.#inbox.attach(tap, info)
+  }
+
+  #onReady (tap: Tap, info: ConnectInfo): void {
+    this.#subscriptions.attach(info)
+    this.#readiness.check()
+    // mqtt.js writes at the end of the tick. What waited in the outbox comes behind the SUBSCRIBEs, so that this
+    // application does not miss answers to it.
+    process.nextTick(() => { if (!tap.destroyed) this.#outbox.attach(tap, info) })
+  }
+
+  #onDisconnected (tap: Tap, error: Error | undefined): void {
+    this.#subscriptions.detach()
+    this.#inbox.detach(tap)
+    this.#outbox.detach(tap)
+    const closing = this.#connection.state === 'closing'
+    if (!closing) this.#app.log.warn({ err: error }, 'MQTT disconnected')
+  }
+
+  #onFailed (error: Error): void {
+    // An outage tells itself once, not at every attempt.
+    const level = error.message === this.#lastFailure ? 'debug' : 'warn'
+    this.#lastFailure = error.message
+    this.#app.log[level]({ err: error }, 'MQTT connection failed, trying again')
+    if ((error as MqttError).code === 'FST_MQTT_CONNECT_REFUSED' && this.#connection.state === 'refused') this.#readiness.refused(error as MqttError)
+  }
+
+  #warnOnce (text: string): void {
+    if (this.#warned.has(text)) return
+    this.#warned.add(text)
+    this.#app.log.warn(text)
+  }
+
+  #status (): Status {
+    const { state, connected, since, lastError, reconnects, version } = this.#connection
+    const { messages, bytes, inflight } = this.#outbox
+    return {
+      state,
+      connected,
+      since,
+      ...(connected && { protocolVersion: version }),
+      ...(lastError !== undefined && { lastError }),
+      outbox: { messages, bytes, inflight },
+      inbox: { messages: this.#inbox.messages, bytes: this.#inbox.bytes, running: this.#inbox.scheduler.running },
+      workers: this.#bridge.workers,
+      subscriptions: this.#subscriptions.status,
+      counters: { ...this.#outbox.counters, ...this.#inbox.counters, ...this.#dispatcher.counters, reconnects }
+    }
+  }
+}
+
+/** Waits for a promise until a deadline on performance.now()'s clock. */
+async function within (promise: Promise<void>, deadline: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>(resolve => { timer = setTimeout(resolve, Math.max(deadline - performance.now(), 0)) })
+  await Promise.race([promise, late])
+  clearTimeout(timer)
+}

@@ -1,0 +1,286 @@
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { MqttClient } from 'mqtt'
+import type { TopicDefinition } from './topics/define.ts'
+import type { Params } from './topics/params.ts'
+import type { ProtocolVersion, PublishProperties, QoS, ReceivedProperties } from './wire/packet.ts'
+
+/*
+ * What users see of `app.mqtt`. Everything here is exported by index.ts and documented in docs/.
+ */
+
+export type { ProtocolVersion, PublishProperties, QoS, ReceivedProperties }
+
+/** Where the connection is (contract section 5). `refused`: the broker said no, and is asked again slowly. */
+export type ConnectionState =
+  'idle' | 'connecting' | 'connected' | 'reconnecting' | 'refused' | 'closing' | 'closed'
+
+/** What a subscription was granted by the broker. */
+export interface Granted {
+  /** The filter as the broker sees it: prefix and `$share` included. */
+  readonly filter: string
+  /** The maximum QoS that the broker granted; it may be lower than what was asked for. */
+  readonly qos: QoS
+}
+
+/** One filter that this application asked the broker for. */
+export interface SubscriptionStatus {
+  /** The filter as the broker sees it: prefix and `$share` included. */
+  readonly filter: string
+  /** The QoS asked for. */
+  readonly qos: QoS
+  /** The QoS granted, once there is an answer. */
+  readonly granted?: QoS
+  readonly status: 'pending' | 'active' | 'refused'
+  /** Why the broker refused. */
+  readonly error?: { readonly code: string, readonly message: string }
+}
+
+/** How a publish ended well. */
+export interface PublishResult {
+  /**
+   * The MQTT 5 reason code of the broker's answer: 0 success, 16 nobody is subscribed.
+   * Always 0 for QoS 0 and on MQTT 3.1.1.
+   */
+  readonly reasonCode: number
+}
+
+/** Options of `publish`. */
+export interface PublishOptions {
+  /** 0 at most once, 1 at least once, 2 exactly once. Default 0. */
+  qos?: QoS
+  /** Asks the broker to keep the message for later subscribers. Default false. */
+  retain?: boolean
+  /** The topic is absolute: the prefix is not put before it. Default false. */
+  absolute?: boolean
+  /** MQTT 5 properties (section 3.3.2.3). On 3.1.1 they cannot be sent, and that is warned about once. */
+  properties?: PublishProperties
+  /** Milliseconds until an unconfirmed publish is rejected with `FST_MQTT_TIMEOUT`; 0 is never. Default `publishTimeout`. */
+  timeout?: number
+  /** Rejects the publish with `FST_MQTT_ABORTED` when aborted. */
+  signal?: AbortSignal
+}
+
+/** Options of `subscribe`. */
+export interface SubscribeOptions {
+  /** The highest QoS at which messages are to come. Default 0. */
+  qos?: QoS
+  /** MQTT 5: do not send back what this application published itself. Default false. */
+  noLocal?: boolean
+  /** MQTT 5: keep the retain flag as it was published. Default false. */
+  retainAsPublished?: boolean
+  /** MQTT 5: 0 send retained messages, 1 only for a new subscription, 2 never. Default 0. */
+  retainHandling?: 0 | 1 | 2
+  /** The filter is absolute: the prefix is not put before it. Default false. */
+  absolute?: boolean
+}
+
+/** Options of a route. */
+export interface RouteOptions extends SubscribeOptions {
+  /** Unique per connection; `topicFor` and `filterFor` find the route by it. Default: the handler's name, as long as one route alone has it. */
+  name?: string
+  /** Shared-subscription group (`$share/<group>/...`), or false for none. Default: the plugin's `group`. */
+  group?: string | false
+  /** When a QoS 1 or 2 message is acknowledged: when every handler has settled, or on receipt. Default `'handled'`. */
+  ack?: 'handled' | 'received'
+  /** How many of this route's handlers may run at once. Default: the plugin's `concurrency`. */
+  concurrency?: number
+  /** `'topic'`: messages of one topic one after another; `'none'`: no order. Default: the plugin's `order`. */
+  order?: 'topic' | 'none'
+  /** Milliseconds a handler may take; 0 is no limit. Default: the plugin's `handlerTimeout`. */
+  handlerTimeout?: number
+  /** Anything; found again as `message.route.config`. */
+  config?: unknown
+}
+
+/** A message as a handler gets it. `Pattern` types `params`. */
+export interface Message<Pattern extends string | TopicDefinition = string> {
+  /** The topic without the prefix. */
+  readonly topic: string
+  /** The topic as it came over the wire. */
+  readonly absoluteTopic: string
+  /** The values of the pattern's placeholders, on an object without prototype, frozen. */
+  readonly params: ParamsOf<Pattern>
+  /** What `+` and `#` stood for, in order; `#` gives the rest joined by `/`. */
+  readonly wildcards: readonly string[]
+  /** The bytes. They stay valid for as long as you keep them; `.buffer` may hold more than this message. */
+  readonly payload: Buffer
+  /** The payload as JSON when it parses, else as text when it is UTF-8, else the Buffer. */
+  readonly body: unknown
+  /** The payload parsed as JSON. Throws `FST_MQTT_INVALID_BODY`. */
+  json<T = unknown>(): T
+  /** The payload as text. */
+  text(): string
+  readonly qos: QoS
+  readonly retain: boolean
+  /** The broker may have sent this message before. */
+  readonly dup: boolean
+  /** MQTT 5 properties of the message. */
+  readonly properties: ReceivedProperties
+  /** The route that matched; undefined in the not-found handler. */
+  readonly route: Route | undefined
+  /** A child of the instance's logger with route and topic. */
+  readonly log: FastifyBaseLogger
+  /** When the message came in: milliseconds since the epoch. */
+  readonly receivedAt: number
+  /** Aborted by `handlerTimeout` and when the application closes. */
+  readonly signal: AbortSignal
+}
+
+/** The type of a pattern's or definition's parameters. */
+export type ParamsOf<Pattern> =
+  Pattern extends TopicDefinition<infer P> ? P : Pattern extends string ? Params<Pattern> : never
+
+/** A handler of a route's messages. `this` is the Fastify instance that declared the route. */
+export type Handler<Pattern extends string | TopicDefinition = string> =
+  (this: FastifyInstance, message: Message<Pattern>) => unknown
+
+/** What failed while a message was handled goes here. */
+export type ErrorHandler = (this: FastifyInstance, error: Error, message: Message) => unknown
+
+/** A route: a pattern and its handlers. */
+export interface Route<Pattern extends string | TopicDefinition = string> {
+  readonly name: string | undefined
+  /** The pattern as it was declared. */
+  readonly pattern: string
+  /** The MQTT filter, as the broker sees it. */
+  readonly filter: string
+  /** Settles with the broker's answer to the subscription; rejects with `FST_MQTT_SUBSCRIBE_REFUSED`. */
+  readonly subscribed: Promise<Granted>
+  /** What the route was declared with as `config`. */
+  readonly config: unknown
+  /** Adds a handler, or takes it away with `{ remove: true }`. Handlers run in the order added. */
+  onMessage(handler: Handler<Pattern>, options?: { remove?: boolean }): this
+  /** Builds a topic of this route; see `MultiMqtt.topicFor`. */
+  topicFor(params?: ParamsOf<Pattern>, options?: { absolute?: boolean }): string
+  /** Takes the route away, and unsubscribes its filter if no other route needs it. */
+  remove(): Promise<void>
+}
+
+/** Everything about a connection at one moment, as plain JSON. */
+export interface Status {
+  readonly state: ConnectionState
+  readonly connected: boolean
+  /** Since when the state holds: milliseconds since the epoch. */
+  readonly since: number
+  readonly protocolVersion?: ProtocolVersion
+  readonly lastError?: { readonly code: string, readonly message: string }
+  readonly outbox: { readonly messages: number, readonly bytes: number, readonly inflight: number }
+  readonly inbox: { readonly messages: number, readonly bytes: number, readonly running: number }
+  /** How many worker threads are attached. */
+  readonly workers: number
+  readonly subscriptions: readonly SubscriptionStatus[]
+  readonly counters: Counters
+}
+
+/** Counters since the start. `dropped` only ever counts QoS 0. */
+export interface Counters {
+  published: number
+  refused: number
+  received: number
+  handled: number
+  failed: number
+  unmatched: number
+  dropped: number
+  oversize: number
+  reconnects: number
+}
+
+type TopicArguments<D> = [keyof ParamsOf<D>] extends [never] ? [] : [params: ParamsOf<D>]
+
+/** `app.mqtt`. */
+export interface MultiMqtt {
+  readonly state: ConnectionState
+  readonly connected: boolean
+  /** Once connected. */
+  readonly protocolVersion: ProtocolVersion | undefined
+  readonly prefix: string
+  /** The mqtt.js client, the escape hatch. Routes and `publish` do not pass through it. */
+  readonly client: MqttClient
+
+  /**
+   * Declares a route: subscribes to the pattern's filter and runs the handler for each message that matches.
+   *
+   * @throws `FST_MQTT_PATTERN`, `FST_MQTT_ROUTE_DUPLICATE`, `FST_MQTT_OPTIONS`
+   * @example
+   * app.mqtt.topic('number/<int:n>', { qos: 1 }, async function (message) {
+   *   this.log.info({ n: message.params.n })
+   * })
+   */
+  topic<const P extends string> (pattern: P, handler?: Handler<P>): Route<P>
+  topic<const P extends string> (pattern: P, options: RouteOptions, handler?: Handler<P>): Route<P>
+  topic<D extends TopicDefinition> (definition: D, handler?: Handler<D>): Route<D>
+  topic<D extends TopicDefinition> (definition: D, options: RouteOptions, handler?: Handler<D>): Route<D>
+
+  /** The same with everything in one object. */
+  route<const P extends string | TopicDefinition> (route: RouteOptions & { topic: P, handler?: Handler<P> }): Route<P>
+
+  /** Declares the `@topic` methods of an object's class as routes; `this` in them is the object. */
+  controller (instance: object): Route[]
+
+  /**
+   * Subscribes without a handler: the messages reach the not-found handler.
+   * Resolves when the broker has answered, also when that is after a reconnect.
+   *
+   * @throws `FST_MQTT_PATTERN` a malformed filter, `FST_MQTT_SUBSCRIBE_REFUSED`, `FST_MQTT_CLOSED`
+   */
+  subscribe (filter: string | readonly string[], options?: SubscribeOptions): Promise<Granted[]>
+  /** Takes back what `subscribe` asked for. */
+  unsubscribe (filter: string | readonly string[], options?: { absolute?: boolean }): Promise<void>
+  /** Takes back all that `subscribe` asked for; routes stay. */
+  unsubscribeAll (): Promise<void>
+  /** Every filter that the broker is asked for, of routes and of `subscribe`. */
+  readonly subscriptions: SubscriptionStatus[]
+
+  /**
+   * Publishes a message. QoS 0 resolves when the bytes are in the socket's hands, QoS 1 at PUBACK, QoS 2 at PUBCOMP.
+   * Offline it waits in the outbox. The payload may be text, bytes, a number, a boolean, a bigint, null or undefined
+   * (empty); anything else is sent as JSON.
+   *
+   * Every publish settles. A promise that nobody awaits never ends the process: the failure is counted and logged at debug.
+   *
+   * @throws `FST_MQTT_TOPIC`, `FST_MQTT_PAYLOAD`, `FST_MQTT_PROPERTY`, `FST_MQTT_OUTBOX_FULL`, `FST_MQTT_PUBLISH_REFUSED`,
+   * `FST_MQTT_TIMEOUT`, `FST_MQTT_ABORTED`, `FST_MQTT_POISON`, `FST_MQTT_SESSION_LOST`, `FST_MQTT_CLOSED`
+   */
+  publish (topic: string, payload?: unknown, options?: PublishOptions): Promise<PublishResult>
+  publish<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: unknown, options?: PublishOptions]): Promise<PublishResult>
+
+  /**
+   * Builds a topic of a named route, relative to the prefix unless `absolute`.
+   *
+   * @throws `FST_MQTT_ROUTE_UNKNOWN`, `FST_MQTT_PARAM`
+   * @example app.mqtt.topicFor('number', { n: 42 }) // 'number/42'
+   */
+  topicFor (name: string, params?: Record<string, unknown>, options?: { absolute?: boolean }): string
+  topicFor<D extends TopicDefinition> (definition: D, params?: ParamsOf<D>, options?: { absolute?: boolean }): string
+  /** The MQTT filter of a named route, for ACLs. */
+  filterFor (name: string | TopicDefinition, options?: { absolute?: boolean }): string
+  /** The routes as a tree, as `fastify.printRoutes()`. */
+  printTopics (): string
+
+  /** Handles errors of this scope's handlers. Default: logs them. */
+  setErrorHandler (handler: ErrorHandler): this
+  /** Handles messages that no route matched. Default: logs them at debug. */
+  setNotFoundHandler (handler: Handler): this
+
+  /** Lets the workers of a pool, or one worker, publish through this connection. Only needed where discovery cannot work. */
+  attach (workerOrPool: WorkerLike): void
+
+  status (): Status
+  /** The embedded broker, where there is one. */
+  readonly embedded?: { address (): { host: string, port: number } | null } | undefined
+}
+
+/** What `attach` takes: a Worker, or a pool that emits its workers' messages. */
+export interface WorkerLike {
+  on (event: 'message', listener: (message: unknown) => void): unknown
+}
+
+/** Further connections by their `namespace`; add yours by declaration merging. */
+
+export interface MqttNamespaces {}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    mqtt: MultiMqtt & MqttNamespaces
+  }
+}

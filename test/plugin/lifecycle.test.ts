@@ -1,0 +1,179 @@
+import net from 'node:net'
+import Fastify from 'fastify'
+import t from 'tap'
+import multimqtt from '../../lib/index.ts'
+import { buildApp, connect, live, mosquittoSettings } from '../support/app.ts'
+import { connectClient } from '../support/client.ts'
+import { waitFor, withinTime } from '../support/events.ts'
+import { mosquittoMissing, startMosquitto } from '../support/mosquitto.ts'
+import { freePort } from '../support/ports.ts'
+
+/** A listener that takes connections and never says a word. */
+async function blackHole (t: { after (fn: () => unknown): unknown }): Promise<number> {
+  const sockets = new Set<net.Socket>()
+  const server = net.createServer(socket => { sockets.add(socket) })
+  await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
+  t.after(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return (server.address() as net.AddressInfo).port
+}
+
+t.test('register builds and decorates, and opens no socket', async t => {
+  let connections = 0
+  const server = net.createServer(socket => { connections++; socket.destroy() })
+  await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
+  t.after(() => server.close())
+  const { app } = await buildApp(t, { port: (server.address() as net.AddressInfo).port })
+  t.equal(app.mqtt.state, 'idle')
+  t.equal(app.mqtt.connected, false)
+  t.equal(app.mqtt.protocolVersion, undefined)
+  await app.close()
+  t.equal(app.mqtt.state, 'closed')
+  t.equal(connections, 0)
+})
+
+t.test('connect: false never opens a socket', async t => {
+  const { app } = await buildApp(t, { connect: false })
+  await app.ready()
+  t.equal(app.mqtt.state, 'idle')
+})
+
+t.test('the application starts without a broker, says so, and closes', async t => {
+  const { app, logger } = await buildApp(t, { port: await freePort() })
+  app.get('/', async () => app.mqtt.status().state)
+  await app.ready()
+  t.equal((await app.inject('/')).body, 'connecting')
+  await waitFor(() => app.mqtt.status().lastError !== undefined, 'the failure')
+  t.match(app.mqtt.status(), { connected: false, lastError: { code: 'ECONNREFUSED' } })
+  const pending = app.mqtt.publish('a', 'waits', { qos: 1 })
+  await app.close()
+  await t.rejects(pending, { code: 'FST_MQTT_CLOSED', maybeSent: false })
+  await t.rejects(app.mqtt.publish('a', 'late'), { code: 'FST_MQTT_CLOSED', maybeSent: false })
+  t.equal(app.mqtt.state, 'closed')
+  t.match(logger.text(), /MQTT connection failed/)
+})
+
+t.test('closing while the broker is silent', async t => {
+  const { app } = await buildApp(t, { port: await blackHole(t), closeTimeout: 500 })
+  await app.ready()
+  const pending = app.mqtt.publish('a', 'waits')
+  await app.close()
+  await t.rejects(pending, { code: 'FST_MQTT_CLOSED' })
+})
+
+t.test('close is idempotent, before ready and after', async t => {
+  const early = Fastify()
+  await early.register(multimqtt, {})
+  await early.close()
+  await early.close()
+  t.equal(early.mqtt.state, 'closed')
+})
+
+t.test('waitForConnection: ready is live, or fails with the cause', { skip: mosquittoMissing() }, async t => {
+  t.test('live', async t => {
+    const broker = await startMosquitto(t)
+    const { app } = await buildApp(t, { url: broker.url, waitForConnection: true })
+    app.mqtt.topic('a/<int:n>', { qos: 1 }, () => {})
+    await app.ready()
+    t.equal(app.mqtt.connected, true)
+    t.match(app.mqtt.subscriptions, [{ filter: 'a/+', status: 'active', granted: 1 }])
+  })
+
+  t.test('connection refused by the broker', async t => {
+    const broker = await startMosquitto(t, { users: { somebody: 'secret' } })
+    const { app, logger } = await buildApp(t, { url: broker.url, username: 'somebody', password: 'hunter2', waitForConnection: true })
+    await t.rejects(async () => { await app.ready() }, { code: 'FST_MQTT_CONNECT_REFUSED', reasonCode: 0x87 })
+    t.notMatch(logger.text(), /hunter2/)
+  })
+
+  t.test('nobody there', async t => {
+    const { app } = await buildApp(t, { port: await freePort(), waitForConnection: 200 })
+    await t.rejects(async () => { await app.ready() }, { code: 'FST_MQTT_TIMEOUT', message: /ECONNREFUSED/ })
+    t.equal(app.mqtt.state, 'closed')
+  })
+})
+
+t.test('a refused connection is a state of its own', { skip: mosquittoMissing() }, async t => {
+  const broker = await startMosquitto(t, { users: { somebody: 'secret' } })
+  const { app } = await buildApp(t, { url: broker.url })
+  await app.ready()
+  await waitFor(() => app.mqtt.state === 'refused', 'the refusal')
+  t.match(app.mqtt.status().lastError, { code: 'FST_MQTT_CONNECT_REFUSED', message: /0x87 Not authorized/ })
+})
+
+t.test('credentials are asked before every CONNECT', { skip: mosquittoMissing() }, async t => {
+  const broker = await startMosquitto(t, { users: { rotating: 'token-2' } })
+  let asked = 0
+  const { app } = await buildApp(t, {
+    url: broker.url,
+    reconnect: { min: 10, max: 20 },
+    credentials: async () => ({ username: 'rotating', password: `token-${++asked}` })
+  })
+  await app.ready()
+  await live(app)
+  t.equal(asked, 2)
+  await broker.restart()
+  await waitFor(() => asked > 2, 'being asked again')
+})
+
+for (const { name, skip, start } of mosquittoSettings()) {
+  t.test(`the will: ${name}`, { skip }, async t => {
+    const { options, broker } = await start(t)
+    const peer = await connectClient(t, broker!.url)
+    const wills = await peer.messages('#')
+    const will = { topic: 'status', payload: { online: false }, qos: 1 as const }
+
+    const crashing = await buildApp(t, { ...options, prefix: 'p', will, reconnect: { min: 20_000, max: 20_000 } })
+    await connect(crashing.app)
+    crashing.app.mqtt.client.stream.destroy()
+    const [message] = await wills.first(1)
+    t.match(message, { topic: 'p/status', text: '{"online":false}' })
+
+    const closing = await buildApp(t, { ...options, will: () => ({ ...will, absolute: true }) })
+    await connect(closing.app)
+    await closing.app.close()
+    await peer.client.publishAsync('after', '', { qos: 1 })
+    await wills.first(2)
+    t.equal(wills.all[1]!.topic, 'after', 'DISCONNECT was sent: no will')
+  })
+
+  t.test(`close drains: ${name}`, { skip }, async t => {
+    const { options, broker } = await start(t)
+    const peer = await connectClient(t, broker!.url)
+    const seen = await peer.messages('drain', { qos: 1 })
+    const { app } = await buildApp(t, options)
+    let handled = 0
+    let enter!: () => void
+    const entered = new Promise<void>(resolve => { enter = resolve })
+    app.mqtt.topic('slow', { qos: 1 }, async () => {
+      enter()
+      await new Promise(resolve => setImmediate(resolve))
+      await app.mqtt.publish('drain', 'from the handler', { qos: 1 })
+      handled++
+    })
+    await connect(app)
+    await app.mqtt.publish('slow', '', { qos: 1 })
+    await withinTime(entered, 'the handler')
+    const pending: Array<Promise<unknown>> = []
+    for (let i = 0; i < 2_000; i++) pending.push(app.mqtt.publish('drain', i, { qos: 1 }))
+    await app.close()
+    await Promise.all(pending)
+    t.equal(handled, 1)
+    await seen.first(2_001)
+  })
+}
+
+t.test('ws to a broker, and mqtt over a prefix in the URL', { skip: mosquittoMissing() }, async t => {
+  const broker = await startMosquitto(t, { wsPort: true })
+  for (const url of [broker.wsUrl!, `${broker.url}/some/prefix`]) {
+    const { app } = await buildApp(t, { url })
+    const got: string[] = []
+    app.mqtt.topic('x', { qos: 1 }, message => { got.push(message.absoluteTopic) })
+    await connect(app)
+    await app.mqtt.publish('x', 'y'.repeat(100_000), { qos: 1 })
+    await waitFor(() => got.length === 1, 'the message')
+    t.equal(got[0], url === broker.wsUrl ? 'x' : 'some/prefix/x')
+  }
+})

@@ -1,0 +1,266 @@
+import t, { type Test } from 'tap'
+import { MessageChannel } from 'node:worker_threads'
+import type { MqttError } from '../../lib/errors.ts'
+import type { PublishOptions } from '../../lib/types.ts'
+import { WorkerClient } from '../../workers/client.ts'
+import { Station, type StationOptions } from '../bridge/station.ts'
+import { waitFor, withinTime } from '../support/events.ts'
+
+/** A client and the station it talks to, in one thread. */
+function connect (t: Test, options: StationOptions = {}) {
+  const station = new Station(options)
+  const { port1, port2 } = new MessageChannel()
+  const client = new WorkerClient(port1)
+  t.teardown(async () => {
+    await station.close()
+    // A message of the test's own end would keep the thread alive.
+    await waitFor(() => client.over !== undefined, 'the end')
+  })
+  return { station, client, accept: () => station.bridge.accept(port2, 1) }
+}
+
+async function failure (promise: Promise<unknown>): Promise<MqttError> {
+  return withinTime(promise.then(() => { throw new Error('it did not fail') }, error => error as MqttError), 'a rejection')
+}
+
+t.test('publishes before and after anybody has answered', async t => {
+  const { client, station, accept } = connect(t, { prefix: 'pre' })
+  const early = [
+    client.publish('a', 'zero'),
+    client.publish('b', 'one', { qos: 1, retain: true }),
+    client.publish('$SYS/c', 'two', { qos: 2, absolute: true, properties: { contentType: 'text/plain' } })
+  ]
+  t.equal(client.connected, false)
+  accept()
+  t.same(await Promise.all(early), [{ reasonCode: 0 }, { reasonCode: 0 }, { reasonCode: 0 }])
+  t.equal(client.connected, true)
+  t.equal(client.prefix, 'pre')
+  await Promise.all([client.publish('d', { n: 1 }), client.publish('e', 'abs', { absolute: true, qos: 1 })])
+  await station.link.until(5)
+  t.match(station.received, [
+    { topic: 'pre/a', payload: 'zero', qos: 0, retain: false },
+    { topic: 'pre/b', payload: 'one', qos: 1, retain: true },
+    { topic: '$SYS/c', payload: 'two', qos: 2, properties: { contentType: 'text/plain' } },
+    { topic: 'pre/d', payload: '{"n":1}', qos: 0 },
+    { topic: 'e', payload: 'abs', qos: 1 }
+  ])
+})
+
+t.test('reason codes and refusals come back as results and coded errors', async t => {
+  const { client, station, accept } = connect(t)
+  accept()
+  station.link.reasons.set('nobody', 16).set('denied', 0x87)
+  t.same(await client.publish('nobody', 'x', { qos: 1 }), { reasonCode: 16 })
+  const error = await failure(client.publish('denied', 'x', { qos: 1 }))
+  t.match(error, { code: 'FST_MQTT_PUBLISH_REFUSED', statusCode: 502, reasonCode: 0x87, maybeSent: true, message: /0x87 Not authorized/ })
+  t.ok(error instanceof Error)
+})
+
+t.test('bad input is refused for its caller alone, before anything is sent', async t => {
+  const { client, station, accept } = connect(t)
+  accept()
+  await client.ready()
+  const detached = new Uint8Array(8)
+  structuredClone(detached, { transfer: [detached.buffer] })
+  const cycle: { self?: unknown } = {}
+  cycle.self = cycle
+  const bad: Array<[string, unknown, unknown, PublishOptions?]> = [
+    ['FST_MQTT_TOPIC', 'a/+/b', 'x'],
+    ['FST_MQTT_TOPIC', 'a/#', 'x'],
+    ['FST_MQTT_TOPIC', '', 'x'],
+    ['FST_MQTT_TOPIC', 'nul\0', 'x'],
+    ['FST_MQTT_TOPIC', '\ud800', 'x'],
+    ['FST_MQTT_TOPIC', 'l'.repeat(65_536), 'x'],
+    ['FST_MQTT_TOPIC', undefined, 'x'],
+    ['FST_MQTT_PAYLOAD', 'a', () => {}],
+    ['FST_MQTT_PAYLOAD', 'a', Symbol('s')],
+    ['FST_MQTT_PAYLOAD', 'a', cycle],
+    ['FST_MQTT_PAYLOAD', 'a', detached],
+    ['FST_MQTT_PAYLOAD', 'a', Promise.resolve('x')],
+    ['FST_MQTT_PROPERTY', 'a', 'x', { qos: 3 } as never],
+    ['FST_MQTT_PROPERTY', 'a', 'x', { unknown: 1 } as never],
+    ['FST_MQTT_PROPERTY', 'a', 'x', null as never],
+    ['FST_MQTT_PROPERTY', 'a', 'x', { timeout: -1 }],
+    ['FST_MQTT_PROPERTY', 'a', 'x', { properties: { topicAlias: 1 } as never }],
+    ['FST_MQTT_PROPERTY', 'a', 'x', { properties: { messageExpiryInterval: -1 } }]
+  ]
+  const bystanders: Array<Promise<unknown>> = []
+  for (const [code, topic, payload, options] of bad) {
+    const publish = client.publish(topic as string, payload, options)
+    bystanders.push(client.publish('bystander', 'fine', { qos: 1 }))
+    t.match(await failure(publish), { code, maybeSent: false }, `${code} ${String(topic).slice(0, 20)}`)
+  }
+  await Promise.all(bystanders)
+  t.equal(station.received.length, bad.length)
+  t.ok(station.received.every(({ topic, payload }) => topic === 'bystander' && payload === 'fine'))
+})
+
+t.test('the caller\'s memory is copied at once and never detached', async t => {
+  const { client, station, accept } = connect(t)
+  accept()
+  await client.ready()
+  const small = Buffer.from('small')
+  const large = new Uint8Array(100_000).fill(97)
+  const pending = [client.publish('small', small, { qos: 1 }), client.publish('large', large, { qos: 1 })]
+  small.fill(0)
+  large.fill(0)
+  await Promise.all(pending)
+  t.equal(small.length, 5)
+  t.equal(large.length, 100_000)
+  t.equal(station.received[0]?.payload, 'small')
+  t.equal(station.received[1]?.payload, 'a'.repeat(100_000))
+})
+
+t.test('what a toJSON publishes meanwhile neither mixes with the frame around it nor with its prefix', async t => {
+  const { client, station, accept } = connect(t, { prefix: 'p' })
+  const payload = { toJSON: () => { accept(); void client.publish('inner', 'i', { qos: 1 }); return 'outer' } }
+  await client.publish('outer', payload, { qos: 1 })
+  t.same(station.received.map(({ topic, payload }) => [topic, payload]), [['p/inner', 'i'], ['p/outer', '"outer"']])
+})
+
+t.test('QoS 0 resolves on hand-over within the window, and beyond it when there is room', async t => {
+  const { client, station, accept } = connect(t, { window: 1000 })
+  accept()
+  await client.ready()
+  station.link.answers = false
+  await client.publish('a', Buffer.alloc(600))
+  let over = false
+  const beyond = client.publish('a', Buffer.alloc(600)).then(() => { over = true })
+  await station.link.until(2)
+  t.equal(over, false, 'nothing is held back, but it waits')
+  station.link.release()
+  await beyond
+  t.same(await client.publish('a', Buffer.alloc(600)), { reasonCode: 0 })
+})
+
+t.test('more than maxBytes unconfirmed is refused in the worker', async t => {
+  const { client, station, accept } = connect(t, { maxBytes: 2000 })
+  accept()
+  await client.ready()
+  station.link.answers = false
+  const first = client.publish('a', Buffer.alloc(1500), { qos: 1 })
+  t.match(await failure(client.publish('a', Buffer.alloc(1500), { qos: 1 })), { code: 'FST_MQTT_OUTBOX_FULL', maybeSent: false })
+  station.link.release()
+  await first
+  await client.publish('a', Buffer.alloc(1500), { qos: 1 })
+  t.equal(station.received.length, 2)
+})
+
+t.test('a full outbox refuses what does not fit, and takes what does', async t => {
+  const { client, station, accept } = connect(t, { limits: { maxMessages: 10 }, offline: true, window: 0 })
+  accept()
+  await client.ready()
+  const all = Promise.allSettled(Array.from({ length: 30 }, (_, i) => client.publish(`t/${i}`, 'x')))
+  await waitFor(() => station.outbox.counters.refused === 20, 'refusals')
+  station.connect()
+  const results = await all
+  t.ok(results.slice(0, 10).every(({ status }) => status === 'fulfilled'))
+  for (const result of results.slice(10)) {
+    t.match(result, { status: 'rejected', reason: { code: 'FST_MQTT_OUTBOX_FULL', maybeSent: false } })
+  }
+  t.equal(station.received.length, 10)
+  t.equal(station.outbox.bytes, 0)
+  t.equal(station.outbox.messages, 0)
+})
+
+t.test('an aborted publish rejects with the reason, and is taken off the queue', async t => {
+  const { client, station, accept } = connect(t, { offline: true })
+  accept()
+  await client.ready()
+  t.match(await failure(client.publish('a', 'x', { signal: AbortSignal.abort(new Error('before')) })), {
+    code: 'FST_MQTT_ABORTED', maybeSent: false, cause: { message: 'before' }
+  })
+  const controller = new AbortController()
+  const publish = client.publish('a', 'aborted', { qos: 1, signal: controller.signal })
+  const kept = client.publish('a', 'kept', { qos: 1, signal: new AbortController().signal })
+  controller.abort(new Error('why'))
+  t.match(await failure(publish), { code: 'FST_MQTT_ABORTED', maybeSent: true, cause: { message: 'why' } })
+  await waitFor(() => station.outbox.messages === 1, 'the abort')
+  station.connect()
+  await kept
+  t.same(station.received.map(({ payload }) => payload), ['kept'])
+})
+
+t.test('deadlines: the connection\'s, one\'s own, and none', async t => {
+  const { client, station, accept } = connect(t, { timeout: 20, offline: true })
+  accept()
+  const never = client.publish('never', 'x', { qos: 1, timeout: 0 })
+  t.match(await failure(client.publish('own', 'x', { qos: 1, timeout: 1 })), { code: 'FST_MQTT_TIMEOUT', maybeSent: false })
+  t.match(await failure(client.publish('default', 'x', { qos: 1 })), { code: 'FST_MQTT_TIMEOUT', maybeSent: false })
+  station.connect()
+  await never
+  t.same(station.topics, ['never'])
+})
+
+t.test('a version that becomes known later', async t => {
+  const { client, station, accept } = connect(t, { offline: true })
+  accept()
+  const early = client.publish('a', '1', { qos: 1, properties: { contentType: 'lost' } })
+  await client.ready()
+  station.version = 4
+  station.bridge.setVersion(4)
+  const link = station.link
+  t.teardown(() => link.removeAllListeners())
+  t.equal(link.ready, true)
+  void early
+})
+
+t.test('when the application closes: what was taken is answered, what was not is refused', async t => {
+  const { client, station, accept } = connect(t)
+  accept()
+  await client.ready()
+  station.link.answers = false
+  const taken = client.publish('taken', 'x', { qos: 1 })
+  await station.link.until(1)
+  const lost = client.publish('lost', 'x', { qos: 1 })
+  await station.bridge.close()
+  await waitFor(() => client.over !== undefined, 'closed')
+  const late = client.publish('late', 'x', { qos: 1 })
+  t.match(await failure(late), { code: 'FST_MQTT_CLOSED', maybeSent: false })
+  t.match(await failure(client.ready()), { code: 'FST_MQTT_CLOSED' })
+  station.link.release()
+  await taken
+  await lost
+  t.same(station.topics, ['taken', 'lost'], 'what was posted before has been taken')
+  await waitFor(() => station.bridge.workers === 0, 'the port to close')
+})
+
+t.test('when the outbox closes too, what is left is answered with FST_MQTT_CLOSED', async t => {
+  const { client, station, accept } = connect(t, { offline: true })
+  accept()
+  const left = client.publish('left', 'x', { qos: 1 })
+  await station.close()
+  t.match(await failure(left), { code: 'FST_MQTT_CLOSED', maybeSent: false })
+})
+
+t.test('a port that just closes', async t => {
+  const { client, station, accept } = connect(t, { offline: true })
+  accept()
+  await client.ready()
+  const { port1, port2 } = new MessageChannel()
+  const other = new WorkerClient(port1)
+  port2.postMessage({ type: 'hello', protocol: 1, prefix: '', version: 5, maxBytes: 1e6, window: 0 })
+  port2.postMessage({ type: 'something new' })
+  port2.postMessage('not ours')
+  await other.ready()
+  const publish = other.publish('a', 'x')
+  port2.close()
+  t.match(await failure(publish), { code: 'FST_MQTT_CLOSED', maybeSent: true })
+  t.equal(station.bridge.workers, 1)
+})
+
+t.test('1 000 publishes of all kinds come out in the order in which they were made', async t => {
+  const { client, station, accept } = connect(t, { prefix: 'p' })
+  const all: Array<Promise<unknown>> = []
+  for (let i = 0; i < 1000; i++) {
+    if (i === 100) accept()
+    if (i % 90 === 0) await new Promise(resolve => setImmediate(resolve))
+    const payload = i % 7 === 0 ? Buffer.alloc(20_000, `${i}.`) : `${i}.`
+    all.push(client.publish('t', payload, { qos: (i % 3) as 0 | 1 | 2, retain: i % 11 === 0, ...(i % 13 === 0 && { timeout: 10_000 }) }))
+  }
+  await Promise.all(all)
+  await station.link.until(1000)
+  t.same(station.received.map(({ payload }) => parseInt(payload)), Array.from({ length: 1000 }, (_, i) => i))
+  t.equal(station.outbox.messages, 0)
+  t.equal(station.outbox.bytes, 0)
+})

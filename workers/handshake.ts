@@ -1,0 +1,115 @@
+import { getEnvironmentData, isMainThread, MessageChannel, parentPort, postMessageToThread, threadId, type MessagePort } from 'node:worker_threads'
+import { ENVIRONMENT_KEY, MARK, PROTOCOL, type Environment, type Handshake } from '../lib/bridge/protocol.ts'
+import { FST_MQTT_NO_PLUGIN, type MqttError } from '../lib/errors.ts'
+import { WorkerClient } from './client.ts'
+
+/** A worker that never finds a plugin must not wait for it for ever. */
+const GIVE_UP = 4_500
+/** Between two attempts. */
+const RETRY = { min: 10, max: 100 }
+/** How long an answer by way of `attach` may take before the owner's thread is asked again. */
+const PARENT = 250
+
+/**
+ * Finds the thread that owns a connection and gives it a port. The client can be used at once.
+ *
+ * @param before the client before this one was told that its application had closed: when nobody else is there, that is
+ * what its successor says, without a search
+ */
+export function discover (namespace: string, before: MqttError | undefined): WorkerClient {
+  const hint = (getEnvironmentData(ENVIRONMENT_KEY) as Environment | undefined)?.get(namespace)
+  const { port1, port2 } = new MessageChannel()
+  const client = new WorkerClient(port1, hint)
+  new Search(client, namespace, hint?.threadId ?? 0, before).start(port2)
+  return client
+}
+
+class Search {
+  readonly #client: WorkerClient
+  readonly #namespace: string
+  readonly #owner: number
+  readonly #before: MqttError | undefined
+  // The promise of postMessageToThread keeps no thread alive, so these timers do.
+  #deadline: NodeJS.Timeout | undefined
+  #timer: NodeJS.Timeout | undefined
+  #wait = RETRY.min
+  #askedParent = false
+  /** The owner's thread has a port of ours and has not said what it does with it. */
+  #unanswered = false
+
+  constructor (client: WorkerClient, namespace: string, owner: number, before: MqttError | undefined) {
+    this.#client = client
+    this.#namespace = namespace
+    this.#owner = owner
+    this.#before = before
+  }
+
+  start (port: MessagePort): void {
+    if (this.#owner === threadId) {
+      this.#client.fail(noPlugin('this thread has to use app.mqtt, workers find it from here'), false)
+      return
+    }
+    this.#client.onConnected = () => this.#stop()
+    this.#deadline = setTimeout(() => this.#giveUp(), GIVE_UP)
+    this.#ask(port)
+  }
+
+  #ask (port: MessagePort): void {
+    this.#unanswered = true
+    postMessageToThread(this.#owner, this.#handshake(port), [port]).then(() => this.#answered(), () => this.#answered())
+  }
+
+  /**
+   * The listeners of the other thread have run, or there is none. Ours posts `hello` before the answer to this comes
+   * back, so what has not arrived by now never will: that port is lost.
+   */
+  #answered (): void {
+    this.#unanswered = false
+    this.#client.drain()
+    if (this.#client.connected || this.#client.over !== undefined) return
+    if (this.#before !== undefined) this.#stop(this.#before)
+    else if (this.#askedParent || isMainThread || parentPort === null) this.#retry(this.#wait)
+    else this.#askParent()
+  }
+
+  /** For `attach`. Whoever listens there knows our handshake, or gets it once. */
+  #askParent (): void {
+    this.#askedParent = true
+    const { port1, port2 } = new MessageChannel()
+    this.#client.bind(port1, { held: true })
+    parentPort!.postMessage(this.#handshake(port2), [port2])
+    this.#retry(PARENT)
+  }
+
+  #retry (wait: number): void {
+    this.#timer = setTimeout(() => {
+      this.#client.drain()
+      if (this.#client.connected) return
+      this.#wait = Math.min(this.#wait * 2, RETRY.max)
+      const { port1, port2 } = new MessageChannel()
+      this.#client.bind(port1)
+      this.#ask(port2)
+    }, wait)
+  }
+
+  #giveUp (): void {
+    this.#client.drain()
+    if (this.#client.connected || this.#client.over !== undefined) return
+    this.#stop(noPlugin('register it, and with several threads that have one, use app.mqtt.attach(worker)'))
+  }
+
+  #stop (error?: MqttError): void {
+    clearTimeout(this.#deadline)
+    clearTimeout(this.#timer)
+    // A thread too busy to answer may still find the port, and publish what is in it.
+    if (error !== undefined) this.#client.fail(error, this.#unanswered)
+  }
+
+  #handshake (port: MessagePort): Handshake {
+    return { ns: MARK, protocol: PROTOCOL, namespace: this.#namespace, threadId, port }
+  }
+}
+
+function noPlugin (advice: string): MqttError {
+  return FST_MQTT_NO_PLUGIN(`No thread was found in which fastify-multimqtt is registered: ${advice}`) as MqttError
+}

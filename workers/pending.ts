@@ -1,0 +1,99 @@
+import type { ErrorShape } from '../lib/bridge/protocol.ts'
+import { errors, type MqttError } from '../lib/errors.ts'
+import type { PublishResult } from '../lib/types.ts'
+
+/** Of all publishes that are confirmed with reason code 0, and that is nearly all. */
+export const CONFIRMED: PublishResult = Object.freeze({ reasonCode: 0 })
+
+/** A promise and what settles it. */
+export interface Deferred<T> {
+  readonly promise: Promise<T>
+  readonly resolve: (value: T) => void
+  readonly reject: (error: Error) => void
+}
+
+interface Entry extends Deferred<PublishResult> {
+  unlisten: (() => void) | undefined
+}
+
+/** The publishes of a worker that somebody may be waiting for, in order. */
+export class Pending {
+  readonly #entries = new Map<number, Entry>()
+
+  get size (): number {
+    return this.#entries.size
+  }
+
+  add (seq: number): Promise<PublishResult> {
+    const entry: Entry = { ...deferred<PublishResult>(), unlisten: undefined }
+    this.#entries.set(seq, entry)
+    return entry.promise
+  }
+
+  /** Calls back when the signal is aborted before the publish has settled. */
+  listen (seq: number, signal: AbortSignal, onAbort: () => void): void {
+    signal.addEventListener('abort', onAbort, { once: true })
+    this.#entries.get(seq)!.unlisten = () => signal.removeEventListener('abort', onAbort)
+  }
+
+  confirm (first: number, count: number, reasonCode: number): void {
+    const result = reasonCode === 0 ? CONFIRMED : { reasonCode }
+    this.#each(first, count, entry => entry.resolve(result))
+  }
+
+  /** Each gets an error of its own. */
+  fail (first: number, count: number, createError: () => Error): void {
+    this.#each(first, count, entry => rejectQuietly(entry, createError()))
+  }
+
+  #each (first: number, count: number, end: (entry: Entry) => void): void {
+    // Most QoS 0 has no entry, so a range may be much longer than what is here.
+    const numbers = count <= this.#entries.size ? range(first, count) : [...this.#entries.keys()]
+    for (const seq of numbers) {
+      const entry = this.#entries.get(seq)
+      if (entry === undefined || seq < first || seq >= first + count) continue
+      this.#entries.delete(seq)
+      entry.unlisten?.()
+      end(entry)
+    }
+  }
+}
+
+function * range (first: number, count: number): Iterable<number> {
+  for (let i = first; i < first + count; i++) yield i
+}
+
+/** A promise to be settled later. */
+export function deferred<T> (): Deferred<T> {
+  let resolve!: (value: T) => void
+  let reject!: (error: Error) => void
+  const promise = new Promise<T>((_resolve, _reject) => { resolve = _resolve; reject = _reject })
+  return { promise, resolve, reject }
+}
+
+/** Rejects so that no process ends when nobody awaits it; whoever does still sees the error. */
+export function rejectQuietly ({ promise, reject }: Pick<Deferred<unknown>, 'promise' | 'reject'>, error: Error): void {
+  promise.catch(noop)
+  reject(error)
+}
+
+/** A rejected promise that ends no process when nobody awaits it. */
+export function rejected (error: Error): Promise<never> {
+  const promise = Promise.reject(error)
+  promise.catch(noop)
+  return promise
+}
+
+/** Makes an error of this thread out of one that came from another. */
+export function reviveError ({ code, message, reasonCode, maybeSent }: ErrorShape, cause?: unknown): MqttError {
+  const known = Object.hasOwn(errors, code) ? errors[code] : errors.FST_MQTT_CLOSED
+  const error = known(message) as MqttError
+  // A code that this copy of the package does not know is still told as it is.
+  error.code = code
+  error.maybeSent = maybeSent
+  if (reasonCode !== undefined) error.reasonCode = reasonCode
+  if (cause !== undefined) error.cause = cause
+  return error
+}
+
+function noop (): void {}
