@@ -61,7 +61,7 @@ export class Runtime {
       prefix: options.prefix,
       timeout: options.publishTimeout,
       version: () => this.#connection.version,
-      onUnsendable: () => this.#warnOnce('MQTT 5 properties were given to a publish, and the connection speaks 3.1.1: they are not sent')
+      onUnsendable: () => this.#warnUnsendable()
     })
     this.#bridge = this.#createBridge()
     this.parts = {
@@ -118,7 +118,7 @@ export class Runtime {
     await within(this.#inbox.idle(), deadline)
     this.scope.abortAll(FST_MQTT_CLOSED('The application is closing'))
     this.#inbox.end()
-    this.#bridge.close()
+    await this.#bridge.close()
     if (this.#connection.connected) await within(this.#outbox.drained(), deadline)
     this.#outbox.close()
     this.#subscriptions.close()
@@ -192,6 +192,7 @@ export class Runtime {
       maxBytes: outbox.maxBytes,
       window: workers.window,
       log: this.#app.log,
+      onUnsendable: () => this.#warnUnsendable(),
       ...(topics !== undefined && { permits: (topic: string) => topics.some(filter => filterMatches(filter, topic)) })
     })
   }
@@ -226,6 +227,10 @@ export class Runtime {
     this.#lastFailure = error.message
     this.#app.log[level]({ err: error }, 'MQTT connection failed, trying again')
     if ((error as MqttError).code === 'FST_MQTT_CONNECT_REFUSED' && this.#connection.state === 'refused') this.#readiness.refused(error as MqttError)
+  }
+
+  #warnUnsendable (): void {
+    this.#warnOnce('MQTT 5 properties were given to a publish, and the connection speaks 3.1.1: they are not sent')
   }
 
   #warnOnce (text: string): void {

@@ -106,6 +106,7 @@ export class Subscription {
   forget (): void {
     this.status = 'pending'
     this.granted = undefined
+    this.error = undefined
     this.sent = undefined
   }
 

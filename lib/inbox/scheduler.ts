@@ -77,7 +77,7 @@ export class Scheduler {
   #follow (job: Job, pending: Promise<void>): void {
     this.running++
     job.track.running++
-    pending.then(() => {
+    void pending.then(() => {
       this.running--
       job.track.running--
       this.#next(job)

@@ -1,4 +1,3 @@
-import { EventEmitter } from 'node:events'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import { Bridge, type BridgeOptions } from '../../lib/bridge/bridge.ts'
 import { Outbox, type OutboxLink, type OutboxOptions } from '../../lib/outbox/outbox.ts'
@@ -16,7 +15,7 @@ export interface Received {
 }
 
 /** A link that keeps a ledger of what is sent through it and acknowledges it, as a broker would. */
-export class LedgerLink extends EventEmitter implements OutboxLink {
+export class LedgerLink implements OutboxLink {
   ready = true
   readonly received: Received[] = []
   /** What is answered: false holds all answers back. */
@@ -24,12 +23,15 @@ export class LedgerLink extends EventEmitter implements OutboxLink {
   /** Reason codes of the answers, by topic. */
   readonly reasons = new Map<string, number>()
   readonly #outbox: Outbox
-  readonly #parser
+  #parser = mqttPacket.parser()
   #held: Array<() => void> = []
 
-  constructor (outbox: Outbox, version: ProtocolVersion) {
-    super()
+  constructor (outbox: Outbox) {
     this.#outbox = outbox
+  }
+
+  /** A new connection, which speaks this version. */
+  open (version: ProtocolVersion): void {
     this.#parser = mqttPacket.parser({ protocolVersion: version })
     this.#parser.on('packet', packet => this.#onPacket(packet))
     this.#parser.on('error', error => { throw error })
@@ -92,7 +94,7 @@ export class Station {
   constructor ({ version = 5, limits, offline = false, ...options }: StationOptions = {}) {
     this.version = version
     this.outbox = new Outbox({ maxMessages: 100_000, maxBytes: 64 * 1024 * 1024, inflight: 500, ...limits })
-    this.link = new LedgerLink(this.outbox, version)
+    this.link = new LedgerLink(this.outbox)
     this.bridge = new Bridge({
       namespace: undefined,
       prefix: '',
@@ -108,6 +110,7 @@ export class Station {
   }
 
   connect (): void {
+    this.link.open(this.version)
     const info: ConnectInfo = {
       version: this.version,
       sessionPresent: false,

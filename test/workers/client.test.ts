@@ -192,17 +192,38 @@ t.test('deadlines: the connection\'s, one\'s own, and none', async t => {
   t.same(station.topics, ['never'])
 })
 
-t.test('a version that becomes known later', async t => {
-  const { client, station, accept } = connect(t, { offline: true })
+t.test('a version that becomes known later: what is encoded in another is rewritten', async t => {
+  const { client, station, accept } = connect(t, { offline: true, prefix: 'p' })
+  const early = client.publish('early', '5', { qos: 1, properties: { contentType: 'lost' } })
   accept()
-  const early = client.publish('a', '1', { qos: 1, properties: { contentType: 'lost' } })
   await client.ready()
+  const middle = client.publish('middle', '5', { qos: 1 })
+  const run = [client.publish('run', '5'), client.publish('run', '5')]
+  await waitFor(() => station.outbox.messages === 4, 'all to be taken')
   station.version = 4
   station.bridge.setVersion(4)
-  const link = station.link
-  t.teardown(() => link.removeAllListeners())
-  t.equal(link.ready, true)
-  void early
+  station.connect()
+  await Promise.all([early, middle, ...run])
+  await client.publish('late', '4', { qos: 1 })
+  t.match(station.received, [
+    { topic: 'p/early', payload: '5', properties: undefined },
+    { topic: 'p/middle', payload: '5' },
+    { topic: 'p/run', payload: '5' },
+    { topic: 'p/run', payload: '5' },
+    { topic: 'p/late', payload: '4' }
+  ])
+})
+
+t.test('properties that the version cannot carry are noticed', async t => {
+  let unsendable = 0
+  const { client, station, accept } = connect(t, { version: 4, onUnsendable: () => { unsendable++ } })
+  accept()
+  await client.ready()
+  await client.publish('a', 'x', { qos: 1 })
+  t.equal(unsendable, 0)
+  await client.publish('a', 'x', { qos: 1, properties: { contentType: 'lost' } })
+  t.equal(unsendable, 1)
+  t.equal(station.received.length, 2)
 })
 
 t.test('when the application closes: what was taken is answered, what was not is refused', async t => {

@@ -1,0 +1,169 @@
+import t, { type Test } from 'tap'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { encodePublish, publishLength } from '../../lib/wire/encode.ts'
+import type { QoS } from '../../lib/wire/packet.ts'
+import { TopicCache } from '../../lib/wire/topic-cache.ts'
+import type { MainMessage, PublishMessage, SettledMessage } from '../../lib/bridge/protocol.ts'
+import { WorkerClient } from '../../workers/client.ts'
+import { nextEvent, waitFor } from '../support/events.ts'
+import { Station, type StationOptions } from './station.ts'
+
+/** A station with a port into it, through which anything can be said. */
+function open (t: Test, options: StationOptions = {}): { station: Station, port: MessagePort, said: MainMessage[] } {
+  const station = new Station(options)
+  const { port1, port2 } = new MessageChannel()
+  const said: MainMessage[] = []
+  port1.on('message', message => { said.push(message as MainMessage) })
+  station.bridge.accept(port2, 7)
+  t.teardown(() => station.close())
+  return { station, port: port1, said }
+}
+
+function frame (topic: string, { payload = 'x', qos = 0 as QoS, retain = false } = {}): Buffer {
+  const name = new TopicCache('').encode(topic, false)
+  const size = publishLength(name.length, payload.length, qos, 5, null)
+  const buffer = Buffer.allocUnsafeSlow(size)
+  encodePublish(buffer, 0, name, payload, payload.length, qos, retain, 5, null)
+  return buffer
+}
+
+function message (frames: Buffer[], more: Partial<PublishMessage> = {}): PublishMessage {
+  const { buffer, byteOffset, byteLength } = Buffer.concat(frames)
+  return {
+    type: 'publish', buffer: (buffer as ArrayBuffer).slice(byteOffset, byteOffset + byteLength), prefix: '', version: 5, first: 0, count: frames.length, ...more
+  }
+}
+
+t.test('what cannot be read closes the port it came through and hurts nobody else', async t => {
+  const good = frame('good')
+  const cut = good.subarray(0, -1)
+  const badProperties = Buffer.from(good)
+  badProperties[good.length - 2] = 100
+  const bad: Record<string, unknown> = {
+    'no frame': { type: 'publish' },
+    'no buffer': { ...message([good]), buffer: undefined },
+    'a string': { ...message([good]), buffer: 'PUBLISH' },
+    'cut off': message([good, cut]),
+    'not a PUBLISH': message([Buffer.from([0xc0, 0])]),
+    'QoS 3': message([Buffer.concat([Buffer.from([0x36]), good.subarray(1)])]),
+    'DUP': message([Buffer.concat([Buffer.from([0x3a]), good.subarray(1)])]),
+    'no topic': message([Buffer.from([0x30, 3, 0, 0, 0])]),
+    'a length without end': message([Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 0xff])]),
+    'properties that do not end': message([badProperties]),
+    'more bytes than frames': message([good, good], { count: 1 }),
+    'fewer frames than said': message([good], { count: 3 }),
+    'out of turn': message([good], { first: 5 }),
+    'no version': message([good], { version: 9 as never }),
+    'a prefix longer than the topic': message([good], { prefix: 'goodness' })
+  }
+  for (const [name, data] of Object.entries(bad)) {
+    await t.test(name, async t => {
+      const { station, port, said } = open(t, { window: 0 })
+      const other = new MessageChannel()
+      const bystander = new WorkerClient(other.port1)
+      station.bridge.accept(other.port2, 8)
+      const closed = nextEvent(port, 'close')
+      port.postMessage(data)
+      await closed
+      t.equal(station.logged.length, 1)
+      t.match(said.find(({ type }) => type === 'closed'), { message: /could not read/ })
+      await bystander.publish('bystander', 'x')
+      t.ok(station.topics.every(topic => topic === 'good' || topic === 'bystander'), String(station.topics))
+      t.equal(station.bridge.workers, 1)
+    })
+  }
+})
+
+t.test('messages of a later version of the package are ignored', async t => {
+  const { station, port } = open(t)
+  for (const unknown of [null, 'text', 42, [], {}, { type: 'request', seq: 0 }, { type: 'abort', seq: 99 }]) port.postMessage(unknown)
+  port.postMessage(message([frame('a')]))
+  await station.link.until(1)
+  t.equal(station.logged.length, 0)
+  port.close()
+})
+
+t.test('one answer for each turn, with ranges', async t => {
+  const { station, port, said } = open(t)
+  station.link.reasons.set('n', 16).set('d', 0x87)
+  const frames = [
+    frame('a'), frame('a'), frame('b', { qos: 1 }), frame('n', { qos: 1 }), frame('c', { qos: 1 }),
+    frame('d', { qos: 1 }), frame('d', { qos: 1 }), frame('e', { qos: 1 })
+  ]
+  station.link.answers = false
+  port.postMessage(message(frames))
+  await station.link.until(8)
+  station.link.release()
+  await waitFor(() => said.length === 2, 'the answer')
+  const error = { code: 'FST_MQTT_PUBLISH_REFUSED', reasonCode: 0x87, maybeSent: true }
+  t.match(said[1], { type: 'settled', codes: [3, 16], failed: [{ first: 5, count: 2, ...error }], credit: Buffer.concat(frames).length })
+  const { confirmed } = said[1] as SettledMessage
+  const numbers: number[] = []
+  for (let i = 0; i < confirmed.length; i += 2) for (let n = 0; n < confirmed[i + 1]!; n++) numbers.push(confirmed[i]! + n)
+  t.same(numbers.sort(), [0, 1, 2, 4, 7])
+  port.close()
+})
+
+t.test('a prefix that is not the connection\'s any more is replaced', async t => {
+  const { station, port, said } = open(t, { prefix: 'new/one', version: 4 })
+  const long = 'l'.repeat(65_530)
+  port.postMessage(message(
+    [frame('old/a', { payload: 'a' }), frame('abs', { qos: 2, payload: 'b' }), frame('old/c', { qos: 1, payload: 'c'.repeat(130) })],
+    { prefix: 'old', absolute: [1] }))
+  port.postMessage(message([frame(long), frame('d')], { first: 3 }))
+  await station.link.until(4)
+  t.match(station.received, [
+    { topic: 'new/one/a', payload: 'a', qos: 0 },
+    { topic: 'abs', payload: 'b', qos: 2 },
+    { topic: 'new/one/c', payload: 'c'.repeat(130), qos: 1 },
+    { topic: 'new/one/d' }
+  ])
+  await waitFor(() => said.some(message => message.type === 'settled' && message.failed.length === 1), 'the refusal')
+  t.match(said.find(message => message.type === 'settled' && message.failed.length === 1), {
+    failed: [{ first: 3, count: 1, code: 'FST_MQTT_TOPIC', maybeSent: false }]
+  })
+  port.close()
+})
+
+t.test('workers.topics is asked about the topic as the broker sees it', async t => {
+  const asked: string[] = []
+  const station = new Station({ prefix: 'p', permits: topic => { asked.push(topic); return topic !== 'p/no' && topic !== 'no' } })
+  t.teardown(() => station.close())
+  const { port1, port2 } = new MessageChannel()
+  const client = new WorkerClient(port1)
+  const results = Promise.allSettled([
+    client.publish('yes', 'x'), client.publish('no', 'x'), client.publish('no', 'x', { absolute: true, qos: 1 }), client.publish('no2', 'x', { qos: 1 })
+  ])
+  station.bridge.accept(port2, 1)
+  const refused = { status: 'rejected', reason: { code: 'FST_MQTT_WORKER_TOPIC', statusCode: 403, maybeSent: false } }
+  t.match(await results, [{ status: 'fulfilled' }, refused, refused, { status: 'fulfilled' }])
+  await t.rejects(client.publish('no', 'x', { qos: 1 }), { code: 'FST_MQTT_WORKER_TOPIC' })
+  t.same(asked, ['p/yes', 'p/no', 'no', 'p/no2', 'p/no'])
+  t.same(station.topics, ['p/yes', 'p/no2'])
+})
+
+t.test('P24: what crosses is exactly the frames', async t => {
+  const { port1, port2 } = new MessageChannel()
+  const client = new WorkerClient(port1)
+  const buffers: ArrayBuffer[] = []
+  port2.on('message', (message: PublishMessage) => { buffers.push(message.buffer) })
+  void client.publish('kept', Buffer.from('as long as nobody answers'))
+  await waitFor(() => buffers.length === 1, 'the first')
+  port2.postMessage({ type: 'hello', protocol: 1, prefix: '', version: 5, maxBytes: 1e9, window: 1e9 })
+  await client.ready()
+  const secret = Buffer.from('secret neighbour in the pool')
+  void client.publish('a', Buffer.from('tiny'))
+  await waitFor(() => buffers.length === 2, 'the second')
+  void client.publish('a', 'x'.repeat(40_000))
+  void client.publish('a', 'y'.repeat(300))
+  void client.publish('a', 'z')
+  await waitFor(() => buffers.length === 4, 'the others')
+  t.same(buffers.map(({ byteLength }) => byteLength), [
+    frame('kept', { payload: 'as long as nobody answers' }).length,
+    frame('a', { payload: 'tiny' }).length,
+    frame('a', { payload: 'x'.repeat(40_000) }).length,
+    frame('a', { payload: 'y'.repeat(300) }).length + frame('a', { payload: 'z' }).length
+  ])
+  t.notOk(buffers.some(buffer => Buffer.from(buffer).includes(secret)))
+  port2.close()
+})
