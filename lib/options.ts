@@ -143,7 +143,7 @@ const WAIT = 9_000
  *
  * @throws `FST_MQTT_OPTIONS` naming the option; never its value, which may be a secret
  */
-export function resolveOptions (options: MqttPluginOptions, appName = 'fastify'): ResolvedOptions {
+export function resolveOptions (options: MqttPluginOptions): ResolvedOptions {
   // Fastify adds these to what a plugin is given.
   const { logLevel: _logLevel, logSerializers: _logSerializers, ...own } = options as MqttPluginOptions & { logLevel?: unknown, logSerializers?: unknown }
   validate(own)
@@ -156,7 +156,7 @@ export function resolveOptions (options: MqttPluginOptions, appName = 'fastify')
     username: own.username ?? username,
     password: own.password ?? password,
     credentials: own.credentials,
-    clientId: resolveClientId(own, session, appName),
+    clientId: resolveClientId(own, session),
     // aedes 1 speaks 3.1.1 and older; asking for 5 first would only cost a round trip.
     protocolVersion: own.protocolVersion ?? (embedded === undefined ? 'auto' : 4),
     keepalive: own.keepalive ?? 15,
@@ -202,6 +202,11 @@ function validate (options: MqttPluginOptions): void {
   }
   for (const key of Object.keys(options.client ?? {})) {
     if (OWNED.has(key)) throw FST_MQTT_OPTIONS(`client.${key}: is the plugin's own; use its options instead`)
+  }
+  for (const [name, converter] of Object.entries(options.converters ?? {})) {
+    if (!(converter?.pattern instanceof RegExp) || typeof converter.parse !== 'function' || typeof converter.format !== 'function') {
+      throw FST_MQTT_OPTIONS(`converters.${name}: must be { pattern: RegExp, parse (text), format (value) }`)
+    }
   }
   options.workers?.topics?.forEach((filter, i) => {
     try {
@@ -294,19 +299,27 @@ function checkedPrefix (option: string, prefix: string): string {
   }
 }
 
-function resolveClientId (options: MqttPluginOptions, session: { clean: boolean }, appName: string): string {
+function resolveClientId (options: MqttPluginOptions, session: { clean: boolean }): string {
   const { clientId } = options
   if (clientId === undefined && !session.clean) {
     throw FST_MQTT_OPTIONS('clientId: a kept session (session.clean false) is found again by it, so it is required')
   }
-  // Unique per process, so that cluster, PM2 and node --watch never fight over one.
-  if (clientId === undefined) return `${appName}-${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`
+  if (clientId === undefined) return defaultClientId(options.protocolVersion)
   const id = typeof clientId === 'function' ? clientId() : clientId
   if (typeof id !== 'string' || Buffer.byteLength(id) > 65_535 || id.includes('\0')) {
     throw FST_MQTT_OPTIONS('clientId: must be a string of at most 65 535 bytes')
   }
   if (id === '' && !session.clean) throw FST_MQTT_OPTIONS('clientId: must not be empty with a kept session')
   return id
+}
+
+/** Unique per process, so that cluster, PM2 and node --watch never fight over one. */
+function defaultClientId (version: MqttPluginOptions['protocolVersion']): string {
+  const random = randomBytes(4).toString('hex')
+  // MQTT 3.1 allows 23 characters.
+  if (version === 3) return `fastify-${random}`
+  const app = (process.env.npm_package_name ?? '').replace(/^@[^/]*\//, '').replace(/[^\w.-]/g, '')
+  return `${app === '' ? 'fastify' : app}-${hostname()}-${process.pid}-${random}`
 }
 
 /** An option that is there but undefined does not hide its default. */

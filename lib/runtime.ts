@@ -41,7 +41,8 @@ export class Runtime {
     this.#app = app
     this.#options = options
     this.scope = new Scope(app)
-    this.#broker = options.embedded === undefined ? undefined : createEmbeddedBroker(options.embedded, app.log)
+    const broker = options.embedded === undefined ? undefined : createEmbeddedBroker(options.embedded, app.log)
+    this.#broker = broker
     this.#outbox = new Outbox(options.outbox)
     this.#connection = this.#createConnection()
     this.#subscriptions = new Subscriptions(this.#connection.client, {
@@ -71,7 +72,7 @@ export class Runtime {
       publisher,
       status: () => this.#status(),
       attach: workerOrPool => this.#bridge.attach(workerOrPool),
-      embedded: this.#broker,
+      embedded: broker === undefined ? undefined : { address: () => broker.address() },
       notFound: { scope: this.scope, handler: message => message.log.debug('MQTT message without a route') },
       subscribed: new Map()
     }
@@ -172,10 +173,8 @@ export class Runtime {
       ackOrder,
       dispatch: reception => this.#dispatcher.dispatch(reception),
       onDropped: publish => this.#warnOnce(`The inbox is full: QoS 0 messages are dropped (status().counters.dropped counts them); the first on "${publish.topic}"`),
-      onOversize: ({ topic, bytes }) => {
-        const error = FST_MQTT_PAYLOAD(`A message of ${bytes} bytes was skipped: maxPayload is ${this.#options.maxPayload}`)
-        this.#app.log.error({ err: error, topic }, 'MQTT message too large')
-      },
+      onOversize: ({ publish, bytes }) => this.#dispatcher.skipped(publish, this.scope,
+        FST_MQTT_PAYLOAD(`A message of ${bytes} bytes was skipped: maxPayload is ${this.#options.maxPayload}`)),
       outboxAwaits: () => this.#outbox.awaiting
     })
   }

@@ -1,4 +1,4 @@
-import { getEnvironmentData, isMainThread, MessageChannel, parentPort, postMessageToThread, threadId, type MessagePort } from 'node:worker_threads'
+import { getEnvironmentData, MessageChannel, parentPort, postMessageToThread, threadId, type MessagePort } from 'node:worker_threads'
 import { ENVIRONMENT_KEY, MARK, PROTOCOL, type Environment, type Handshake } from '../lib/bridge/protocol.ts'
 import { FST_MQTT_NO_PLUGIN, type MqttError } from '../lib/errors.ts'
 import { WorkerClient } from './client.ts'
@@ -7,7 +7,12 @@ import { WorkerClient } from './client.ts'
 const GIVE_UP = 4_500
 /** Between two attempts. */
 const RETRY = { min: 10, max: 100 }
-/** How long an answer by way of `attach` may take before the owner's thread is asked again. */
+/**
+ * When to try the way of `attach`: late, because in a worker that is ahead of `register` the parent is not waiting for
+ * our handshake, and a listener of its own would see it.
+ */
+const ASK_PARENT = 500
+/** How long an answer that way may take before the owner's thread is asked again. */
 const PARENT = 250
 
 /**
@@ -33,6 +38,7 @@ class Search {
   #deadline: NodeJS.Timeout | undefined
   #timer: NodeJS.Timeout | undefined
   #wait = RETRY.min
+  readonly #since = performance.now()
   #askedParent = false
   /** The owner's thread has a port of ours and has not said what it does with it. */
   #unanswered = false
@@ -68,16 +74,16 @@ class Search {
     this.#client.drain()
     if (this.#client.connected || this.#client.over !== undefined) return
     if (this.#before !== undefined) this.#stop(this.#before)
-    else if (this.#askedParent || isMainThread || parentPort === null) this.#retry(this.#wait)
-    else this.#askParent()
+    else if (this.#askedParent || parentPort === null || performance.now() - this.#since < ASK_PARENT) this.#retry(this.#wait)
+    else this.#askParent(parentPort)
   }
 
-  /** For `attach`. Whoever listens there knows our handshake, or gets it once. */
-  #askParent (): void {
+  /** For `attach`. */
+  #askParent (parent: MessagePort): void {
     this.#askedParent = true
     const { port1, port2 } = new MessageChannel()
     this.#client.bind(port1, { held: true })
-    parentPort!.postMessage(this.#handshake(port2), [port2])
+    parent.postMessage(this.#handshake(port2), [port2])
     this.#retry(PARENT)
   }
 

@@ -19,13 +19,13 @@ const digits: Record<Metric, number> = { temperature: 2, humidity: 1, power: 0 }
 
 // Runs in a worker thread. Nothing is wired up: `mqtt` finds the application by itself.
 export default async function simulate ({ id, climate, settings, report, steps, pace }: Stretch): Promise<Climate> {
-  if (report) await mqtt.publish(status.topicFor({ id }), settings, { qos: 1 })
+  if (report) await mqtt.publish(status, { id }, settings, { qos: 1 })
 
   for (let i = 0; i < steps; i++) {
     await sleep(pace)
     climate = step(climate, settings, id, Date.now(), pace / 1000)
     for (const metric of metrics) {
-      await mqtt.publish(telemetry.topicFor({ id, metric }), climate[metric].toFixed(digits[metric]))
+      await mqtt.publish(telemetry, { id, metric }, climate[metric].toFixed(digits[metric]))
     }
   }
   return climate

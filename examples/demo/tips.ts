@@ -32,7 +32,7 @@ export function describeBroker (app: FastifyInstance, url?: string): Broker {
   const actualPort = port || ports[scheme]
   const options = [`-h ${host} -p ${actualPort}`]
   if (scheme === 'mqtts') options.push('--tls-use-os-certs')
-  if (username !== '') options.push(`-u ${decodeURIComponent(username)} -P <password>`)
+  if (username !== '') options.push(`-u ${decodeURIComponent(username)} -P "$PASSWORD"`)
   return {
     label: `${scheme}://${host}:${actualPort}`,
     embedded: false,

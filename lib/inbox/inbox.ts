@@ -116,10 +116,11 @@ export class Inbox {
     if (epoch === undefined || epoch.link !== link || this.#stopped) return
     this.counters.received++
     this.counters.oversize++
-    if (oversize.qos > 0) {
-      const receipt = epoch.acks.expect(oversize.qos, oversize.packetId)
+    const { qos, packetId } = oversize.publish
+    if (qos > 0) {
+      const receipt = epoch.acks.expect(qos, packetId)
       // On MQTT 5 this code ends the exchange; 3.1.1 has none, and goes on with PUBREL.
-      if (oversize.qos === 2 && link.version < 5) this.#exchanges.set(oversize.packetId, { handled: true, reasonCode: 0, receipt, epoch })
+      if (qos === 2 && link.version < 5) this.#exchanges.set(packetId, { handled: true, reasonCode: 0, receipt, epoch })
       epoch.acks.handled(receipt, QUOTA_EXCEEDED)
     }
     this.#options.onOversize(oversize)

@@ -6,7 +6,7 @@ import { NotFoundJob, RouteJob } from './handler-job.ts'
 import { InboundMessage } from './message.ts'
 import type { Registry } from './registry.ts'
 import type { MqttRoute } from './route.ts'
-import type { NotFound } from './scope.ts'
+import type { NotFound, Scope } from './scope.ts'
 
 export interface DispatcherOptions {
   registry: Registry
@@ -36,14 +36,13 @@ export class Dispatcher {
     const { publish } = reception
     const matches = this.#options.registry.match(publish.topic)
     if (matches.length === 0) return this.#unmatched(reception)
-    const { prefix } = this.#options.registry
     const jobs: Job[] = []
     let ackOnReceipt = true
     for (let i = 0; i < matches.length; i++) {
       const { value: route, params, wildcards } = matches[i]!
       if (!concerns(publish, route)) continue
       const { definition } = route
-      const topic = definition.absolute ? publish.topic : stripPrefix(prefix, publish.topic) ?? publish.topic
+      const topic = definition.absolute ? publish.topic : this.#relative(publish.topic)
       const message = new InboundMessage(publish, topic, definition.scope, route, params, wildcards)
       jobs.push(new RouteJob(route, message, reception, this.counters))
       if (!definition.ackOnReceipt) ackOnReceipt = false
@@ -53,13 +52,21 @@ export class Dispatcher {
     return { jobs, ackOnReceipt }
   }
 
+  /** Tells the error handler of a message that was too large to be taken in: it has its topic, and no payload. */
+  skipped (publish: Publish, scope: Scope, error: Error): void {
+    void scope.handleError(error, new InboundMessage(publish, this.#relative(publish.topic), scope, undefined, NO_PARAMS, NO_WILDCARDS))
+  }
+
+  #relative (absoluteTopic: string): string {
+    return stripPrefix(this.#options.registry.prefix, absoluteTopic) ?? absoluteTopic
+  }
+
   #unmatched (reception: Reception): Handling {
     const { publish } = reception
     if (publish.subscriptionIds !== undefined && !this.#options.standsFor(publish.topic, publish.subscriptionIds)) return NOTHING
     this.counters.unmatched++
     const { scope, handler } = this.#options.notFound()
-    const topic = stripPrefix(this.#options.registry.prefix, publish.topic) ?? publish.topic
-    const message = new InboundMessage(publish, topic, scope, undefined, NO_PARAMS, NO_WILDCARDS)
+    const message = new InboundMessage(publish, this.#relative(publish.topic), scope, undefined, NO_PARAMS, NO_WILDCARDS)
     return { jobs: [new NotFoundJob(this.#notFoundTrack, scope, handler, message, reception, this.counters)], ackOnReceipt: false }
   }
 }

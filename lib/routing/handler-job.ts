@@ -5,6 +5,7 @@ import type { Handler } from '../types.ts'
 import type { InboundMessage } from './message.ts'
 import type { MqttRoute } from './route.ts'
 import type { Scope } from './scope.ts'
+import { isThenable } from './thenable.ts'
 
 /** "Implementation specific error": what an MQTT 5 broker is told of a message whose handler failed. */
 const HANDLER_FAILED = 0x83
@@ -58,23 +59,12 @@ abstract class HandlerJob implements Job {
   #failed (thrown: unknown): Promise<void> | undefined {
     this.#counters.failed++
     const error = thrown instanceof Error ? thrown : new Error(`A handler threw ${typeof thrown}`, { cause: thrown })
-    let result: unknown
-    try {
-      result = this.#scope.handleError(error, this.message)
-    } catch (second) {
-      this.#errorHandlerFailed(second)
-    }
-    if (!isThenable(result)) {
+    const handling = this.#scope.handleError(error, this.message)
+    if (handling === undefined) {
       this.#settle(HANDLER_FAILED)
       return undefined
     }
-    return Promise.resolve(result)
-      .then(undefined, second => this.#errorHandlerFailed(second))
-      .then(() => this.#settle(HANDLER_FAILED))
-  }
-
-  #errorHandlerFailed (error: unknown): void {
-    this.message.log.error({ err: error }, 'MQTT error handler failed')
+    return handling.then(() => this.#settle(HANDLER_FAILED))
   }
 
   #settle (reasonCode: number): void {
@@ -135,8 +125,4 @@ export class NotFoundJob extends HandlerJob {
   protected handle (): unknown {
     return this.#handler.call(this.#scope.instance, this.message)
   }
-}
-
-function isThenable (value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }

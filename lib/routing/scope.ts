@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ErrorHandler, Handler, Message } from '../types.ts'
 import type { JsonParser } from './body.ts'
+import { isThenable } from './thenable.ts'
 
 /** What is encapsulated: one Fastify instance's side of a connection. */
 export class Scope {
@@ -26,8 +27,21 @@ export class Scope {
     this.#errorHandler = handler
   }
 
-  /** Hands an error to the nearest error handler, up to the default, which logs it. */
-  handleError (error: Error, message: Message): unknown {
+  /**
+   * Hands an error to the nearest error handler, up to the default, which logs it. Gives a promise only when the handler
+   * does, and never rejects: what an error handler throws is logged.
+   */
+  handleError (error: Error, message: Message): Promise<void> | undefined {
+    try {
+      const result = this.#callErrorHandler(error, message)
+      return isThenable(result) ? Promise.resolve(result).then(noop, second => logSecond(second, message)) : undefined
+    } catch (second) {
+      logSecond(second, message)
+      return undefined
+    }
+  }
+
+  #callErrorHandler (error: Error, message: Message): unknown {
     for (let scope: Scope | undefined = this; scope !== undefined; scope = scope.parent) {
       if (scope.#errorHandler !== undefined) return scope.#errorHandler.call(scope.instance, error, message)
     }
@@ -50,6 +64,12 @@ export class Scope {
     this.#running.clear()
   }
 }
+
+function logSecond (error: unknown, message: Message): void {
+  message.log.error({ err: error }, 'MQTT error handler failed')
+}
+
+function noop (): void {}
 
 /** The handler of messages that no route matched. */
 export interface NotFound {

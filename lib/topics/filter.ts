@@ -101,8 +101,8 @@ export function filterCovers (wide: string, narrow: string): boolean {
   if (isDollar(b[0]!) && isWild(a[0]!)) return false
   for (let i = 0; ; i++) {
     if (a[i] === '#') return true
-    // Only in the first level has `#` no parent that `+/#` would miss.
-    if (b[i] === '#') return i === 0 && a[0] === '+' && a[1] === '#'
+    // `+/#` misses what `#` matches above it, if there is such a topic.
+    if (b[i] === '#') return !hasParent(b, i) && a[i] === '+' && a[i + 1] === '#'
     if (i === a.length || i === b.length) return a.length === b.length
     if (a[i] !== '+' && a[i] !== b[i]) return false
   }
@@ -114,10 +114,16 @@ export function filtersOverlap (one: string, other: string): boolean {
   const b = levelsOf(other)
   if ((isDollar(a[0]!) && isWild(b[0]!)) || (isDollar(b[0]!) && isWild(a[0]!))) return false
   for (let i = 0; ; i++) {
-    if (a[i] === '#' || b[i] === '#') return true
+    if (a[i] === '#') return i < b.length || (hasParent(a, i) && hasParent(b, i))
+    if (b[i] === '#') return i < a.length || (hasParent(a, i) && hasParent(b, i))
     if (i === a.length || i === b.length) return a.length === b.length
     if (a[i] !== '+' && b[i] !== '+' && a[i] !== b[i]) return false
   }
+}
+
+/** Whether there is a topic of the first `count` levels: of none there is not, and an empty one alone is none either. */
+function hasParent (levels: readonly string[], count: number): boolean {
+  return count > 1 || (count === 1 && levels[0] !== '')
 }
 
 function levelsOf (filter: string): string[] {

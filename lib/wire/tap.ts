@@ -20,11 +20,11 @@ export interface ConnectInfo {
   readonly subscriptionIdentifiers: boolean
 }
 
-/** A PUBLISH that was too large to be read: all that is known of it. */
+/** A PUBLISH whose payload is over `maxPayload`. */
 export interface Oversize {
-  readonly topic: string
-  readonly qos: QoS
-  readonly packetId: number
+  /** Without its payload. */
+  readonly publish: Publish
+  /** How large the payload is. */
   readonly bytes: number
 }
 
@@ -51,6 +51,7 @@ const MAX_CONTROL_PACKET = 1024 * 1024
 /** What a PUBLISH may hold besides its payload: topic, packet id and properties. */
 const PUBLISH_OVERHEAD = 128 * 1024
 
+const EMPTY = Buffer.alloc(0)
 const PINGREQ = 0xc0
 const PINGRESP = Buffer.from([0xd0, 0])
 const DISCONNECT = Buffer.from([0xe0, 0])
@@ -159,7 +160,9 @@ export class Tap extends Duplex {
       case PacketType.PUBLISH: {
         const publish = decodePublish(buffer, start, bodyStart, end, this.version)
         if (publish.payload.length > this.#maxPayload) {
-          this.#handlers.onOversize(this, { topic: publish.topic, qos: publish.qos, packetId: publish.packetId, bytes: publish.payload.length })
+          const bytes = publish.payload.length
+          publish.payload = EMPTY
+          this.#handlers.onOversize(this, { publish, bytes })
         } else {
           this.#handlers.onPublish(this, publish)
         }
@@ -219,8 +222,8 @@ export class Tap extends Duplex {
   #oversize (head: Buffer, bodyStart: number, remainingLength: number): void {
     if (this.info === undefined) throw new MalformedPacket('A broker must not send PUBLISH before CONNACK', MalformedReason.PROTOCOL_ERROR)
     // Read in the layout of 3.1.1: the head ends before any properties.
-    const { topic, qos, packetId } = decodePublish(head, 0, bodyStart, head.length, 4)
-    this.#handlers.onOversize(this, { topic, qos, packetId, bytes: remainingLength - (head.length - bodyStart) })
+    const publish = decodePublish(head, 0, bodyStart, head.length, 4)
+    this.#handlers.onOversize(this, { publish, bytes: remainingLength - (head.length - bodyStart) })
   }
 
   #drained (): void {

@@ -38,5 +38,5 @@ export const nastyValue: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 4, arbitrary: nastyText },
   { weight: 3, arbitrary: fc.oneof(fc.double(), fc.integer(), fc.maxSafeInteger(), fc.constantFrom(-0, 1e21, 1e-7, 2 ** 53, NaN, Infinity)) },
   { weight: 1, arbitrary: fc.anything() },
-  { weight: 1, arbitrary: fc.constantFrom(() => 'x', Symbol('x'), { toString: () => '../..' }, new String('a'), ['a'], 1n) }
+  { weight: 1, arbitrary: fc.constantFrom(() => 'x', Symbol('x'), { toString: () => '../..' }, Object('a'), ['a'], 1n) }
 )

@@ -6,7 +6,7 @@ import { parsePattern, type Pattern } from '../../lib/topics/pattern.ts'
 import { Router } from '../../lib/topics/router.ts'
 import { topicNameError } from '../../lib/topics/topic.ts'
 import * as arbitrary from './arbitraries.ts'
-import { type ConverterMap } from '../../lib/topics/converters.ts'
+import type { ConverterMap } from '../../lib/topics/converters.ts'
 
 const converters = {
   hex: { pattern: /[0-9a-f]+/, parse: text => Number.parseInt(text, 16), format: (n: unknown) => (n as number).toString(16) },

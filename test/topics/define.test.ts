@@ -12,7 +12,7 @@ t.test('a definition', async t => {
   t.equal(number.match('number/x'), null)
   t.equal(number.match(''), null)
   t.equal(number.topicFor({ n: 42 }), 'number/42')
-  t.throws(() => number.topicFor({ n: 4.2 }), FST_MQTT_PARAM)
+  t.throws(() => number.topicFor({ n: 4.2 }), { code: 'FST_MQTT_PARAM' })
   t.ok(Object.isFrozen(number))
   const { match, topicFor } = number
   t.equal(topicFor(match('number/7')!), 'number/7', 'without this, and with what matched')
@@ -26,7 +26,7 @@ t.test('without parameters', async t => {
   t.equal(plain.name, undefined)
   t.equal(plain.schema, undefined)
   t.ok(defineTopic('a/#').match('a'), 'wildcards match too')
-  t.throws(() => defineTopic('a/#').topicFor(), FST_MQTT_PARAM)
+  t.throws(() => defineTopic('a/#').topicFor(), { code: 'FST_MQTT_PARAM' })
 })
 
 t.test('with converters of its own', async t => {
@@ -36,9 +36,12 @@ t.test('with converters of its own', async t => {
   t.equal(color.match('color/ff')!.rgb, 255)
   t.equal(color.converters!.hex, converters.hex)
   t.ok(Object.isFrozen(color.converters))
-  t.throws(() => defineTopic('color/<hex:rgb>'), FST_MQTT_PATTERN)
+  t.throws(() => defineTopic('color/<hex:rgb>'), { code: 'FST_MQTT_PATTERN' })
 })
 
-t.test('filterMatches is part of the entry', async t => {
+t.test('what else is part of the entry', async t => {
+  t.ok(FST_MQTT_PARAM('x') instanceof FST_MQTT_PARAM)
+  t.ok(new FST_MQTT_PATTERN('x') instanceof FST_MQTT_PATTERN)
+  t.equal(String(FST_MQTT_PARAM('x')), 'FastifyError [FST_MQTT_PARAM]: x')
   t.equal(filterMatches('number/+', 'number/42'), true)
 })

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { MatchCache } from '../../lib/topics/cache.ts'
-import { type ConverterMap } from '../../lib/topics/converters.ts'
+import type { ConverterMap } from '../../lib/topics/converters.ts'
 import { filterMatches } from '../../lib/topics/filter.ts'
 import { parsePattern } from '../../lib/topics/pattern.ts'
 import { Router } from '../../lib/topics/router.ts'

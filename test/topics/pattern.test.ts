@@ -1,7 +1,7 @@
 import t from 'tap'
 import { FST_MQTT_PATTERN } from '../../lib/topics/errors.ts'
 import { parsePattern } from '../../lib/topics/pattern.ts'
-import { type ConverterMap } from '../../lib/topics/converters.ts'
+import type { ConverterMap } from '../../lib/topics/converters.ts'
 
 const format = String
 const parse = String
@@ -105,7 +105,7 @@ t.test('bad patterns, each with its caret', async t => {
     t.equal(error.code, 'FST_MQTT_PATTERN')
     const [first, shown, below] = error.message.split('\n')
     t.match(first, reason)
-    t.equal(shown, `  ${pattern.replace('\0', '\u2400').replace(/[\ud800\udc00]/, '\ufffd')}`)
+    t.equal(shown, `  ${pattern.replace('\0', '\u2400').replace(/\p{Surrogate}/u, '\ufffd')}`)
     t.equal(below, `  ${caret}`, `${pattern}: ${first}`)
   }
 })
@@ -132,13 +132,13 @@ t.test('the caret in a long pattern stands under the place too', async t => {
   t.equal(shown!.length, 2 + 1 + 120 + 1)
   t.equal(shown![below!.indexOf('^')], '+')
   const pair = caught(() => parsePattern(`+x${'a'.repeat(58)}\u{1f600}`)).message
-  t.notMatch(pair, /[\ud800-\udfff]/, 'a pair that the cut goes through')
+  t.notMatch(pair, /\p{Surrogate}/u, 'a pair that the cut goes through')
 })
 
 t.test('an error cannot forge a line of a log', async t => {
   const { message } = caught(() => parsePattern('a\nb\r\x1b[31m\u0085\u2028+'))
   t.equal(message.split(/[\n\r\u0085\u2028]/).length, 3)
-  t.notMatch(message, /\x1b/)
+  t.notOk(message.includes('\x1b'))
 })
 
 function caught (run: () => unknown): Error & { code: string } {

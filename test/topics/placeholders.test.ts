@@ -1,7 +1,7 @@
 import t from 'tap'
 import { parsePattern } from '../../lib/topics/pattern.ts'
 import { Router } from '../../lib/topics/router.ts'
-import { type ConverterMap } from '../../lib/topics/converters.ts'
+import type { ConverterMap } from '../../lib/topics/converters.ts'
 
 /*
  * What each placeholder makes of a topic (contract section 3). A row without values does not match.

@@ -8,6 +8,7 @@ const kinds = [
 ]
 
 const FRAME = 1000 / 30
+const MIN_GAP = 100
 const calm = window.matchMedia('(prefers-reduced-motion: reduce)')
 
 /** The chart cards: the readings of every device, drawn as they move. */
@@ -60,9 +61,11 @@ export function createCharts (root, serverNow) {
   function addPoint (id, metric, at, value) {
     const points = devices.get(id)?.series[metric]
     if (points === undefined) return
-    points.push([at, value])
+    // After an outage a queue of readings comes at once; the last one counts.
+    const last = points.at(-1)
+    if (last !== undefined && at - last[0] < MIN_GAP) last[1] = value
+    else points.push([at, value])
     while (points.length > 0 && points[0][0] < at - WINDOW - 3_000) points.shift()
-    if (points.length > 700) points.shift()
   }
 
   return {
