@@ -5,6 +5,8 @@ import { WorkerClient } from './client.ts'
 
 /** A worker that never finds a plugin must not wait for it for ever. */
 const GIVE_UP = 4_500
+/** An answer on its way tells whether anything has been taken, and that is worth waiting for. */
+const GRACE = 300
 /** Between two attempts. */
 const RETRY = { min: 10, max: 100 }
 /**
@@ -42,6 +44,7 @@ class Search {
   #askedParent = false
   /** The owner's thread has a port of ours and has not said what it does with it. */
   #unanswered = false
+  #givingUp = false
 
   constructor (client: WorkerClient, namespace: string, owner: number, before: MqttError | undefined) {
     this.#client = client
@@ -73,7 +76,8 @@ class Search {
     this.#unanswered = false
     this.#client.drain()
     if (this.#client.connected || this.#client.over !== undefined) return
-    if (this.#before !== undefined) this.#stop(this.#before)
+    if (this.#givingUp) this.#giveUp()
+    else if (this.#before !== undefined) this.#stop(this.#before)
     else if (this.#askedParent || parentPort === null || performance.now() - this.#since < ASK_PARENT) this.#retry(this.#wait)
     else this.#askParent(parentPort)
   }
@@ -101,6 +105,11 @@ class Search {
   #giveUp (): void {
     this.#client.drain()
     if (this.#client.connected || this.#client.over !== undefined) return
+    if (this.#unanswered && !this.#givingUp) {
+      this.#givingUp = true
+      this.#deadline = setTimeout(() => this.#giveUp(), GRACE)
+      return
+    }
     this.#stop(noPlugin('register it, and with several threads that have one, use app.mqtt.attach(worker)'))
   }
 

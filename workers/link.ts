@@ -3,9 +3,9 @@ import type { WorkerMessage } from '../lib/bridge/protocol.ts'
 
 /** Where a link delivers what comes through it. */
 export interface LinkHandlers {
-  onMessage (message: unknown): void
+  readonly onMessage: (message: unknown) => void
   /** The other side has closed the port, or is gone. */
-  onClose (): void
+  readonly onClose: () => void
 }
 
 /**

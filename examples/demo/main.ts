@@ -1,4 +1,6 @@
-import { buildDemo } from './app.ts'
+import type { FastifyInstance } from 'fastify'
+import type { MqttError } from '../../lib/index.ts'
+import { buildDemo, type DemoOptions } from './app.ts'
 import { freeOrAny } from './ports.ts'
 import { describeBroker, tips } from './tips.ts'
 
@@ -15,12 +17,22 @@ import { describeBroker, tips } from './tips.ts'
 const host = process.env.HOST || '127.0.0.1'
 const url = process.env.MQTT_URL || undefined
 
-const app = await buildDemo({
+const app = await build({
   url,
   brokerPort: url === undefined ? await freeOrAny(1883, '127.0.0.1') : 0,
   devices: Number(process.env.DEVICES || 4),
   logLevel: process.env.LOG_LEVEL || 'warn'
 })
+
+async function build (options: DemoOptions): Promise<FastifyInstance> {
+  try {
+    return await buildDemo(options)
+  } catch (error) {
+    if ((error as MqttError).code !== 'FST_MQTT_OPTIONS') throw error
+    console.error(`\n  MQTT_URL is of no use: ${(error as Error).message}\n`)
+    return process.exit(1)
+  }
+}
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {

@@ -158,7 +158,7 @@ export class Subscriptions {
     for (const subscription of this.#byFilter.values()) {
       subscription.coveredBy = undefined
       if (parseShare(subscription.filter) !== null) continue
-      const cover = wide.find(other => other !== subscription && filterCovers(other.filter, subscription.filter))
+      const cover = wide.find(other => covers(other, subscription))
       if (cover === undefined) continue
       subscription.coveredBy = cover
     }
@@ -239,6 +239,12 @@ function packetOptions (options: SubscriptionOptions, info: ConnectInfo, id: num
     rh: options.retainHandling,
     ...(info.subscriptionIdentifiers && { properties: { subscriptionIdentifier: id } })
   } as IClientSubscribeOptions
+}
+
+/** Of two filters that match the same topics (`#` and `+/#`), one covers the other and not both each other. */
+function covers (wide: Subscription, narrow: Subscription): boolean {
+  if (wide === narrow || !filterCovers(wide.filter, narrow.filter)) return false
+  return !filterCovers(narrow.filter, wide.filter) || wide.id < narrow.id
 }
 
 function refused (filter: string, cause: Error & { packet?: { granted?: number[] } }): MqttError | undefined {

@@ -1,6 +1,6 @@
-import type { Frame } from '../wire/encode.ts'
+import { setDup, setPacketId, type Frame } from '../wire/encode.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
-import type { Source } from './source.ts'
+import { readFrame, rewriteFrame } from '../wire/rewrite.ts'
 
 /**
  * Where a delivery is. What moves it on stands in docs/internals.md, under these names.
@@ -15,6 +15,12 @@ export type DeliveryState = 'queued' | 'writing' | 'sent' | 'released' | 'settle
 
 /** Tells whoever published how it ended: an error, or a reason code below 0x80. */
 export type Settle = (delivery: Delivery, error: Error | null, reasonCode: number) => void
+
+/** Whose limit a delivery counts against. */
+export interface Account {
+  messages: number
+  bytes: number
+}
 
 /**
  * One or more PUBLISH frames on their way to the broker: one of QoS 1 or 2, or a run of QoS 0 frames that lie
@@ -32,7 +38,7 @@ export class Delivery implements Frame {
   /** The size of the largest of them, to hold against the broker's limit. */
   largest: number
   /** Who published it; set when it is accepted. */
-  source: Source | undefined
+  account: Account | undefined
   state: DeliveryState = 'queued'
   packetId = 0
   /** False only as long as not a byte has left. */
@@ -41,7 +47,7 @@ export class Delivery implements Frame {
   abandoned = false
   /** How many connections in a row died while this was the oldest unacknowledged one. */
   failures = 0
-  /** When its caller gives up, on the outbox's clock; Infinity is never. */
+  /** When its caller gives up, on performance.now()'s clock; Infinity is never. */
   readonly deadline: number
   readonly settle: Settle
 
@@ -50,7 +56,7 @@ export class Delivery implements Frame {
     this.start = frame.start
     this.end = frame.end
     this.largest = frame.end - frame.start
-    this.source = undefined
+    this.account = undefined
     this.version = version
     this.qos = qos
     this.deadline = deadline
@@ -59,5 +65,43 @@ export class Delivery implements Frame {
 
   get bytes (): number {
     return this.end - this.start
+  }
+
+  get retain (): boolean {
+    return (this.buffer[this.start]! & 1) === 1
+  }
+
+  /** Gives it the packet identifier of its exchange with the broker. */
+  identify (id: number): void {
+    this.packetId = id
+    setPacketId(this.buffer, this.start, id)
+  }
+
+  /** Says that the broker may have it already (MQTT 5 section 3.3.1.1). */
+  repeat (): void {
+    setDup(this.buffer, this.start)
+  }
+
+  /** Brings the bytes into another version's layout, where that was not known when they were encoded. */
+  adapt (to: ProtocolVersion): void {
+    if (this.version === to || (this.version < 5 && to < 5)) return
+    const change = { from: this.version, to }
+    const frames = this.#frames().map(frame => rewriteFrame(frame, change))
+    this.largest = Math.max(...frames.map(({ start, end }) => end - start))
+    this.buffer = Buffer.concat(frames.map(({ buffer, start, end }) => buffer.subarray(start, end)))
+    this.start = 0
+    this.end = this.buffer.length
+    this.version = to
+  }
+
+  #frames (): Frame[] {
+    if (this.messages === 1) return [this]
+    const frames: Frame[] = []
+    for (let { buffer, start } = this; start < this.end;) {
+      const { end } = readFrame(buffer, start, this.end)
+      frames.push({ buffer, start, end })
+      start = end
+    }
+    return frames
   }
 }

@@ -1,17 +1,15 @@
-import {
-  FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, FST_MQTT_PAYLOAD, FST_MQTT_POISON, FST_MQTT_PROPERTY,
-  FST_MQTT_PUBLISH_REFUSED, FST_MQTT_SESSION_LOST, FST_MQTT_TIMEOUT, type MqttError
-} from '../errors.ts'
 import { encodeAck } from '../wire/acks.ts'
-import { setDup, setPacketId, type Frame } from '../wire/encode.ts'
 import { MalformedPacket, MalformedReason } from '../wire/malformed.ts'
-import { PacketType, reasonName, type ProtocolVersion } from '../wire/packet.ts'
-import { readFrame, rewriteFrame } from '../wire/rewrite.ts'
-import { FIRST_OWN_ID, type ConnectInfo } from '../wire/tap.ts'
+import { PacketType } from '../wire/packet.ts'
+import type { ConnectInfo } from '../wire/tap.ts'
 import { Deadlines } from './deadlines.ts'
 import type { Delivery } from './delivery.ts'
+import { closed, full, poisonous, refused, sessionLost, timedOut, unfit, withMaybeSent } from './failures.ts'
+import { Gather } from './gather.ts'
 import { PacketIds } from './packet-ids.ts'
+import { RoundRobin } from './round-robin.ts'
 import { Source } from './source.ts'
+import { Window } from './window.ts'
 
 /** Limits of the outbox (contract section 2). */
 export interface OutboxOptions {
@@ -30,51 +28,38 @@ export interface OutboxLink {
   destroy (error?: Error): unknown
 }
 
-/** What a source may send before the next one has its turn. */
-const TURN_BYTES = 16 * 1024
+/** Handed to the socket at once; what is more waits for it to drain, so that it stays countable and replayable. */
+const WRITE_BYTES = 256 * 1024
 /** This many connections in a row that die on the same publish make it poison. */
 const POISON_AFTER = 3
-/**
- * Before MQTT 5 a broker cannot tell its Receive Maximum. mosquitto allows 20 by default; while a 3.1.1 client has as
- * many QoS 2 publishes open, it ends the connection at the next one of either QoS (2.0.11 with max_queued_messages 0).
- */
-const QOS2_WINDOW_BEFORE_V5 = 10
-/** mosquitto, the spec and common sense agree that the ids of one client do not all have to be in flight. */
-const MAX_WINDOW = 0x10000 - FIRST_OWN_ID - 1
 
 /**
  * Publishes accepted and not yet settled. It holds encoded frames, so its limit in bytes is exact, keeps the order of
  * each source, keeps to the broker's window, and sends what is unconfirmed again after a reconnect.
+ * docs/internals.md has the table of a delivery's states.
  */
 export class Outbox {
   messages = 0
   bytes = 0
   readonly counters = { published: 0, refused: 0 }
-  readonly #options: OutboxOptions
-  readonly #ids = new PacketIds()
-  readonly #deadlines = new Deadlines(now => this.#sweep(now))
-  /** QoS 1 and 2 that the broker may know of, in the order first sent. */
-  readonly #inflight = new Map<number, Delivery>()
-  /** QoS 0 in the socket's hands. */
-  readonly #writing = new Set<readonly Delivery[]>()
-  /** Sources that have something queued, and whose turn it is. */
-  #active: Source[] = []
-  #turn = 0
-  #link: OutboxLink | undefined
-  #info: ConnectInfo | undefined
-  /** What is to be sent again on this connection before anything new. */
-  #replay: Delivery[] = []
-  /** QoS 1 and 2 written on this connection and not yet done. */
-  #outstanding = 0
-  #window = 0
-  /** Of those, QoS 2. */
-  #outstanding2 = 0
-  #window2 = 0
-  #pumpScheduled = false
-  #closed: Error | undefined
-  #idle: Array<() => void> = []
   /** Called when the broker's acknowledgements begin or cease to be awaited; see Inbox. */
   onAwaiting: () => void = () => {}
+  readonly #options: OutboxOptions
+  readonly #ids = new PacketIds()
+  readonly #window = new Window()
+  readonly #queued = new RoundRobin()
+  /** QoS 0 in the socket's hands. */
+  readonly #writing = new Set<readonly Delivery[]>()
+  /** QoS 1 and 2 that the broker may know of, in the order first sent. */
+  readonly #inflight = new Map<number, Delivery>()
+  /** Of those, what is still to be sent again on this connection, before anything new. */
+  #replay: Delivery[] = []
+  readonly #deadlines = new Deadlines(now => this.#sweep(now))
+  #link: OutboxLink | undefined
+  #info: ConnectInfo | undefined
+  #pumpScheduled = false
+  #closed = false
+  #idle: Array<() => void> = []
 
   constructor (options: OutboxOptions) {
     this.#options = options
@@ -92,7 +77,7 @@ export class Outbox {
 
   /** True while an acknowledgement of the broker is needed to go on. */
   get awaiting (): boolean {
-    return this.#outstanding > 0
+    return this.#window.awaiting
   }
 
   /** What the broker allows, as far as it is known. */
@@ -100,25 +85,18 @@ export class Outbox {
     return this.#info
   }
 
-  /**
-   * Takes a delivery in. It always settles, here or later; a delivery that is not taken settles before this returns.
-   */
+  /** Takes a delivery in. It always settles, here or later; one that is not taken settles before this returns. */
   add (source: Source, delivery: Delivery): void {
-    const { bytes } = delivery
-    const error = this.#refusal(source, delivery.messages, bytes)
+    const error = this.#refusal(source, delivery.messages, delivery.bytes)
     if (error !== undefined) {
       this.counters.refused += delivery.messages
       delivery.state = 'settled'
       delivery.settle(delivery, error, 0)
       return
     }
-    this.messages += delivery.messages
-    this.bytes += bytes
-    source.messages += delivery.messages
-    source.bytes += bytes
-    delivery.source = source
-    if (source.queue.length === 0) this.#active.push(source)
-    source.queue.push(delivery)
+    delivery.account = source
+    this.#count(source, delivery.messages, delivery.bytes)
+    this.#queued.push(source, delivery)
     if (delivery.deadline !== Infinity) this.#deadlines.watch(delivery.deadline)
     this.#schedulePump()
   }
@@ -133,43 +111,32 @@ export class Outbox {
     run.end = end
     run.messages++
     if (bytes > run.largest) run.largest = bytes
-    this.messages++
-    this.bytes += bytes
-    source.messages++
-    source.bytes += bytes
+    this.#count(source, 1, bytes)
     return true
   }
 
   /** Answers the caller now. What is queued is dropped; what the broker may have is followed to its end without them. */
   abandon (delivery: Delivery, error: Error): void {
     if (delivery.state === 'settled' || delivery.abandoned) return
-    if (delivery.state === 'sent' || delivery.state === 'released') {
-      delivery.abandoned = true
-      this.counters.refused++
-      delivery.settle(delivery, withMaybeSent(error, true), 0)
+    if (delivery.state !== 'sent' && delivery.state !== 'released') {
+      this.#settle(delivery, error, 0)
       return
     }
-    this.#settle(delivery, error, 0)
+    delivery.abandoned = true
+    this.counters.refused++
+    delivery.settle(delivery, withMaybeSent(error, true), 0)
   }
 
   /** A connection is up. What the last one left unconfirmed goes out again first, in order. */
   attach (link: OutboxLink, info: ConnectInfo): void {
     this.#link = link
     this.#info = info
-    this.#window = Math.min(this.#options.inflight, info.receiveMaximum, MAX_WINDOW)
-    this.#window2 = info.version < 5 ? Math.min(this.#window, QOS2_WINDOW_BEFORE_V5) : this.#window
-    this.#outstanding = 0
-    this.#outstanding2 = 0
+    this.#window.reset(info, this.#options.inflight)
     this.#replay = []
     for (const delivery of this.#inflight.values()) {
-      if (!info.sessionPresent && delivery.abandoned) {
-        this.#settle(delivery, null, 0)
-      } else if (!info.sessionPresent && delivery.state === 'released') {
-        // The broker had it and has forgotten it: whether it was delivered, nobody can tell, so it is not sent twice.
-        this.#settle(delivery, FST_MQTT_SESSION_LOST('The broker lost the session between PUBREC and PUBCOMP; publish again if receiving twice does no harm'), 0)
-      } else {
-        this.#replay.push(delivery)
-      }
+      if (info.sessionPresent || (!delivery.abandoned && delivery.state === 'sent')) this.#replay.push(delivery)
+      // Sent again it could arrive twice. One that nobody waits for any more is over with the session.
+      else this.#settle(delivery, sessionLost(), 0)
     }
     this.#pump()
   }
@@ -180,7 +147,7 @@ export class Outbox {
     this.#link = undefined
     // QoS 0 that was in the socket's hands is over, whatever became of it; resending could deliver it twice.
     for (const batch of this.#writing) this.#written(batch)
-    this.#outstanding = 0
+    this.#window.clear()
     this.#blameHead()
     this.onAwaiting()
   }
@@ -188,7 +155,7 @@ export class Outbox {
   /** PUBACK, PUBREC or PUBCOMP for one of our ids. */
   acknowledge (link: OutboxLink, type: number, id: number, reasonCode: number): void {
     const delivery = this.#inflight.get(id)
-    // An id that is not in flight was settled before: an answer to a replay.
+    // An id that is not in flight was settled before: a second answer to a replay.
     if (delivery === undefined || this.#link !== link) return
     if (type === PacketType.PUBACK ? delivery.qos !== 1 : delivery.qos !== 2) {
       throw new MalformedPacket('An acknowledgement does not fit the QoS of its PUBLISH', MalformedReason.PROTOCOL_ERROR)
@@ -196,15 +163,13 @@ export class Outbox {
     if (type === PacketType.PUBREC && reasonCode < 0x80) {
       delivery.state = 'released'
       delivery.failures = 0
-      link.send([release(delivery)])
+      link.send([pubrel(delivery)])
       return
     }
-    this.#outstanding--
-    if (delivery.qos === 2) this.#outstanding2--
+    this.#window.close(delivery.qos)
     if (reasonCode < 0x80) this.#settle(delivery, null, reasonCode)
-    else if (type === PacketType.PUBCOMP) this.#settle(delivery, sessionLost(reasonCode), 0)
-    else this.#settle(delivery, refused(reasonCode), 0)
-    if (this.#outstanding === 0) this.onAwaiting()
+    else this.#settle(delivery, type === PacketType.PUBCOMP ? sessionLost(reasonCode) : refused(reasonCode), 0)
+    if (!this.#window.awaiting) this.onAwaiting()
     this.#schedulePump()
   }
 
@@ -221,30 +186,21 @@ export class Outbox {
 
   /** Settles whatever is left and takes nothing more. */
   close (): void {
-    if (this.#closed !== undefined) return
-    this.#closed = FST_MQTT_CLOSED('The application has closed; this publish was not confirmed')
+    if (this.#closed) return
+    this.#closed = true
+    this.#link = undefined
     this.#deadlines.stop()
     for (const batch of this.#writing) this.#written(batch)
-    for (const delivery of this.#inflight.values()) this.#settle(delivery, closedError(), 0)
-    for (const source of this.#active) {
-      for (const delivery of source.queue) this.#settle(delivery, closedError(), 0)
-    }
-    this.#active = []
-    this.#link = undefined
+    for (const delivery of this.#inflight.values()) this.#settle(delivery, closed(), 0)
+    for (const delivery of this.#queued) this.#settle(delivery, closed(), 0)
   }
 
   #refusal (source: Source, messages: number, bytes: number): Error | undefined {
-    if (this.#closed !== undefined) return withMaybeSent(closedError(), false)
+    if (this.#closed) return withMaybeSent(closed(), false)
     const { maxMessages, maxBytes } = this.#options
-    if (this.messages + messages > maxMessages) {
-      return full(`The outbox holds ${this.messages} messages (outbox.maxMessages is ${maxMessages})`)
-    }
-    if (this.bytes + bytes > maxBytes) {
-      return full(`The outbox holds ${this.bytes} bytes (outbox.maxBytes is ${maxBytes})`)
-    }
-    if (source.bytes + bytes > source.maxBytes) {
-      return full(`${source.name} has ${source.bytes} bytes unconfirmed (at most ${source.maxBytes})`)
-    }
+    if (this.messages + messages > maxMessages) return full(`The outbox holds ${this.messages} messages (outbox.maxMessages is ${maxMessages})`)
+    if (this.bytes + bytes > maxBytes) return full(`The outbox holds ${this.bytes} bytes (outbox.maxBytes is ${maxBytes})`)
+    if (source.bytes + bytes > source.maxBytes) return full(`${source.name} has ${source.bytes} bytes unconfirmed (at most ${source.maxBytes})`)
     return undefined
   }
 
@@ -262,12 +218,13 @@ export class Outbox {
   #pump (): void {
     const link = this.#link
     if (link === undefined || !link.ready) return
-    const packets: Buffer[] = []
+    const gather = new Gather()
     const zero: Delivery[] = []
-    const run = new Run(packets)
-    this.#pumpReplay(run)
-    if (this.#replay.length === 0) this.#pumpSources(run, zero)
-    run.close()
+    this.#sendReplay(gather)
+    if (this.#replay.length === 0) {
+      this.#queued.serve(WRITE_BYTES, ({ qos }) => this.#window.fits(qos), delivery => this.#send(delivery, gather, zero))
+    }
+    const packets = gather.take()
     if (packets.length === 0) return
     if (zero.length === 0) {
       link.send(packets)
@@ -275,63 +232,33 @@ export class Outbox {
       this.#writing.add(zero)
       link.send(packets, () => this.#written(zero))
     }
-    // What is left goes out when the socket has drained or the window opens; but with room in both, go on at once.
-    if (this.#active.length > 0 && link.ready) this.#schedulePump()
+    // With room left in the socket, go on at once; otherwise when it has drained, or the window opens.
+    if (!this.#queued.empty && link.ready) this.#schedulePump()
   }
 
-  #pumpReplay (run: Run): void {
-    let sent = 0
-    while (sent < this.#replay.length && this.#fits(this.#replay[sent]!)) {
-      const delivery = this.#replay[sent++]!
+  #sendReplay (gather: Gather): void {
+    let done = 0
+    for (; done < this.#replay.length; done++) {
+      const delivery = this.#replay[done]!
       if (delivery.state === 'settled') continue
+      if (!this.#window.fits(delivery.qos)) break
       this.#open(delivery)
       if (delivery.state === 'released') {
-        run.packet(release(delivery))
+        gather.packet(pubrel(delivery))
         continue
       }
       this.#adapt(delivery)
-      setDup(delivery.buffer, delivery.start)
-      run.frame(delivery)
+      delivery.repeat()
+      gather.frame(delivery)
     }
-    this.#replay = sent === this.#replay.length ? [] : this.#replay.slice(sent)
+    this.#replay = this.#replay.slice(done)
   }
 
-  /** Deficit round robin: each source in turn sends what its credit allows, so none can starve another. */
-  #pumpSources (run: Run, zero: Delivery[]): void {
-    let blocked = 0
-    let bytes = 0
-    while (this.#active.length > 0 && blocked < this.#active.length && bytes < 256 * 1024) {
-      if (this.#turn >= this.#active.length) this.#turn = 0
-      const source = this.#active[this.#turn]!
-      const { queue } = source
-      source.credit += TURN_BYTES
-      let moved = false
-      for (let delivery = queue.first; delivery !== undefined && source.credit > 0; delivery = queue.first) {
-        if (delivery.state === 'queued') {
-          if (!this.#fits(delivery)) break
-          source.credit -= delivery.bytes
-          bytes += delivery.bytes
-          this.#dispatch(delivery, run, zero)
-        }
-        queue.shift()
-        moved = true
-      }
-      if (queue.length === 0) {
-        source.credit = 0
-        this.#active.splice(this.#turn, 1)
-      } else {
-        this.#turn++
-      }
-      // A source that the window holds back saves nothing up for later.
-      if (!moved) { source.credit = 0; blocked++ } else blocked = 0
-    }
-  }
-
-  #dispatch (delivery: Delivery, run: Run, zero: Delivery[]): void {
+  #send (delivery: Delivery, gather: Gather, zero: Delivery[]): void {
     this.#adapt(delivery)
-    const unfit = this.#unfit(delivery)
-    if (unfit !== undefined) {
-      this.#settle(delivery, unfit, 0)
+    const error = unfit(delivery, this.#info!)
+    if (error !== undefined) {
+      this.#settle(delivery, error, 0)
       return
     }
     delivery.maybeSent = true
@@ -339,53 +266,32 @@ export class Outbox {
       delivery.state = 'writing'
       zero.push(delivery)
     } else {
-      const id = this.#ids.allocate()
-      delivery.packetId = id
-      setPacketId(delivery.buffer, delivery.start, id)
+      delivery.identify(this.#ids.allocate())
       delivery.state = 'sent'
-      this.#inflight.set(id, delivery)
+      this.#inflight.set(delivery.packetId, delivery)
       this.#open(delivery)
     }
-    run.frame(delivery)
-  }
-
-  /** Whether the broker's window has room for it. */
-  #fits ({ qos }: Delivery): boolean {
-    if (qos === 0) return true
-    return this.#outstanding < this.#window && (qos === 1 || this.#outstanding2 < this.#window2)
+    gather.frame(delivery)
   }
 
   #open ({ qos }: Delivery): void {
-    if (qos === 2) this.#outstanding2++
-    if (this.#outstanding++ === 0) this.onAwaiting()
+    const awaited = this.#window.awaiting
+    this.#window.open(qos)
+    if (!awaited) this.onAwaiting()
   }
 
-  /** Brings the bytes into the layout of the connection's version, where that was not known when they were made. */
   #adapt (delivery: Delivery): void {
-    const to = this.#info!.version
-    if (delivery.version === to || (delivery.version < 5 && to < 5)) return
     const before = delivery.bytes
-    const frames = rewriteRun(delivery, to)
-    delivery.buffer = frames.buffer
-    delivery.start = frames.start
-    delivery.end = frames.end
-    delivery.version = to
-    const grown = delivery.bytes - before
-    this.bytes += grown
-    if (delivery.source !== undefined) delivery.source.bytes += grown
+    delivery.adapt(this.#info!.version)
+    this.#count(delivery.account, 0, delivery.bytes - before)
   }
 
-  /** The broker's limits, known from CONNACK: checked before a byte is sent, because a broker answers by hanging up. */
-  #unfit (delivery: Delivery): Error | undefined {
-    const { maximumPacketSize, maximumQoS, retainAvailable } = this.#info!
-    if (delivery.largest > maximumPacketSize) {
-      return FST_MQTT_PAYLOAD(`The packet has ${delivery.largest} bytes, and the broker takes ${maximumPacketSize} at most`)
-    }
-    if (delivery.qos > maximumQoS) return FST_MQTT_PROPERTY(`qos: the broker takes ${maximumQoS} at most`)
-    if (!retainAvailable && (delivery.buffer[delivery.start]! & 1) === 1) {
-      return FST_MQTT_PROPERTY('retain: the broker does not keep retained messages')
-    }
-    return undefined
+  #count (account: Delivery['account'], messages: number, bytes: number): void {
+    this.messages += messages
+    this.bytes += bytes
+    if (account === undefined) return
+    account.messages += messages
+    account.bytes += bytes
   }
 
   #written (batch: readonly Delivery[]): void {
@@ -396,31 +302,22 @@ export class Outbox {
   #blameHead (): void {
     const [head] = this.#inflight.values()
     if (head === undefined || ++head.failures < POISON_AFTER) return
-    this.#settle(head, FST_MQTT_POISON(`The broker hung up ${POISON_AFTER} times in answer to this publish; it is not sent again`), 0)
+    this.#settle(head, poisonous(POISON_AFTER), 0)
   }
 
   #settle (delivery: Delivery, error: Error | null, reasonCode: number): void {
     if (delivery.state === 'settled') return
-    const { bytes, source } = delivery
     if (delivery.packetId !== 0) {
       this.#inflight.delete(delivery.packetId)
       this.#ids.release(delivery.packetId)
     }
     delivery.state = 'settled'
-    this.messages -= delivery.messages
-    this.bytes -= bytes
-    if (source !== undefined) {
-      source.messages -= delivery.messages
-      source.bytes -= bytes
-    }
+    this.#count(delivery.account, -delivery.messages, -delivery.bytes)
     if (!delivery.abandoned) {
-      if (error === null) this.counters.published += delivery.messages
-      else this.counters.refused += delivery.messages
+      this.counters[error === null ? 'published' : 'refused'] += delivery.messages
       delivery.settle(delivery, error === null ? null : withMaybeSent(error, delivery.maybeSent), reasonCode)
     }
-    if (this.messages === 0 && this.#idle.length > 0) {
-      for (const resolve of this.#idle.splice(0)) resolve()
-    }
+    if (this.messages === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   #sweep (now: number): number {
@@ -432,92 +329,13 @@ export class Outbox {
     }
     for (const delivery of this.#inflight.values()) visit(delivery)
     for (const batch of this.#writing) batch.forEach(visit)
-    for (const source of this.#active) {
-      for (const delivery of source.queue) visit(delivery)
-    }
+    for (const delivery of this.#queued) visit(delivery)
     return next
   }
 }
 
-/** Collects frames into as few buffers as possible: those that lie next to each other leave as one. */
-class Run {
-  readonly #packets: Buffer[]
-  #buffer: Buffer | undefined
-  #start = 0
-  #end = 0
-
-  constructor (packets: Buffer[]) {
-    this.#packets = packets
-  }
-
-  frame (delivery: Delivery): void {
-    if (delivery.buffer === this.#buffer && delivery.start === this.#end) {
-      this.#end = delivery.end
-      return
-    }
-    this.close()
-    this.#buffer = delivery.buffer
-    this.#start = delivery.start
-    this.#end = delivery.end
-  }
-
-  packet (packet: Buffer): void {
-    this.close()
-    this.#packets.push(packet)
-  }
-
-  close (): void {
-    if (this.#buffer === undefined) return
-    this.#packets.push(this.#buffer.subarray(this.#start, this.#end))
-    this.#buffer = undefined
-  }
-}
-
-function rewriteRun (delivery: Delivery, to: ProtocolVersion): Frame {
-  const change = { from: delivery.version, to }
-  if (delivery.messages === 1) return rewriteFrame(delivery, change)
-  const parts: Buffer[] = []
-  for (let start = delivery.start; start < delivery.end;) {
-    const { end } = readFrame(delivery.buffer, start, delivery.end)
-    const frame = rewriteFrame({ buffer: delivery.buffer, start, end }, change)
-    parts.push(frame.buffer.subarray(frame.start, frame.end))
-    start = end
-  }
-  const buffer = Buffer.concat(parts)
-  return { buffer, start: 0, end: buffer.length }
-}
-
-function release (delivery: Delivery): Buffer {
+function pubrel ({ packetId }: Delivery): Buffer {
   const packet = Buffer.allocUnsafe(4)
-  encodeAck(packet, 0, PacketType.PUBREL, delivery.packetId, 0, 4)
+  encodeAck(packet, 0, PacketType.PUBREL, packetId, 0, 4)
   return packet
-}
-
-function withMaybeSent (error: Error, maybeSent: boolean): Error {
-  (error as MqttError).maybeSent = maybeSent
-  return error
-}
-
-function full (text: string): Error {
-  return withMaybeSent(FST_MQTT_OUTBOX_FULL(`${text}; await publishes, or raise the limit`), false)
-}
-
-function closedError (): Error {
-  return FST_MQTT_CLOSED('The application has closed before the broker confirmed this publish')
-}
-
-function timedOut (): Error {
-  return FST_MQTT_TIMEOUT('The broker did not confirm this publish in time (option timeout, or publishTimeout)')
-}
-
-function refused (reasonCode: number): Error {
-  const error = FST_MQTT_PUBLISH_REFUSED(`The broker refused this publish: ${reasonName(reasonCode)}`) as MqttError
-  error.reasonCode = reasonCode
-  return error
-}
-
-function sessionLost (reasonCode: number): Error {
-  const error = FST_MQTT_SESSION_LOST(`The broker does not know this publish any more: ${reasonName(reasonCode)}`) as MqttError
-  error.reasonCode = reasonCode
-  return error
 }

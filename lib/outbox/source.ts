@@ -1,11 +1,11 @@
 import { Fifo } from '../fifo.ts'
-import type { Delivery } from './delivery.ts'
+import type { Account, Delivery } from './delivery.ts'
 
 /**
  * Whoever publishes: the main thread, or one worker. Each has a queue of its own, so that order is kept within it and
  * none can push in front of another, and a limit of its own.
  */
-export class Source {
+export class Source implements Account {
   readonly name: string
   readonly maxBytes: number
   readonly queue = new Fifo<Delivery>()

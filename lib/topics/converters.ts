@@ -1,5 +1,7 @@
 /**
- * The value type of each converter: what `message.params.n` of `<int:n>` is. Add your own by declaration merging:
+ * The value type of each converter: what `message.params.n` of `<int:n>` is. Add your own by declaration merging, in
+ * one program always under the same module name (`fastify-multimqtt` or `fastify-multimqtt/topics`): of two TypeScript
+ * heeds one.
  *
  * @example
  * declare module 'fastify-multimqtt' {
@@ -65,7 +67,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 export const str: Codec = builtIn('str', text => text === '' ? undefined : text, asText)
 
 /** The rest of a topic; that it may hold `/` is known to those who cut the topic up. */
-export const path: Codec = builtIn('path', text => text === '' ? undefined : text, asText)
+export const path: Codec = { ...str, id: 'path' }
 
 export const uuid: Codec = builtIn('uuid', text => text.length === 36 && UUID.test(text) ? text : undefined, asText)
 

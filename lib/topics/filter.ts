@@ -99,13 +99,14 @@ export function filterCovers (wide: string, narrow: string): boolean {
   const a = levelsOf(wide)
   const b = levelsOf(narrow)
   if (isDollar(b[0]!) && isWild(a[0]!)) return false
-  for (let i = 0; ; i++) {
-    if (a[i] === '#') return true
-    // `+/#` misses what `#` matches above it, if there is such a topic.
-    if (b[i] === '#') return !hasParent(b, i) && a[i] === '+' && a[i + 1] === '#'
-    if (i === a.length || i === b.length) return a.length === b.length
+  let i = 0
+  for (; i < a.length && i < b.length && a[i] !== '#' && b[i] !== '#'; i++) {
     if (a[i] !== '+' && a[i] !== b[i]) return false
   }
+  if (a[i] === '#') return true
+  // `+/#` misses what `#` matches above it, if there is such a topic.
+  if (b[i] === '#') return !hasParent(b, i) && a[i] === '+' && a[i + 1] === '#'
+  return a.length === b.length
 }
 
 /** Whether some topic is matched by both filters. Of `$share/<group>/<filter>` the filter counts. */
@@ -113,12 +114,12 @@ export function filtersOverlap (one: string, other: string): boolean {
   const a = levelsOf(one)
   const b = levelsOf(other)
   if ((isDollar(a[0]!) && isWild(b[0]!)) || (isDollar(b[0]!) && isWild(a[0]!))) return false
-  for (let i = 0; ; i++) {
-    if (a[i] === '#') return i < b.length || (hasParent(a, i) && hasParent(b, i))
-    if (b[i] === '#') return i < a.length || (hasParent(a, i) && hasParent(b, i))
-    if (i === a.length || i === b.length) return a.length === b.length
+  let i = 0
+  for (; i < a.length && i < b.length && a[i] !== '#' && b[i] !== '#'; i++) {
     if (a[i] !== '+' && b[i] !== '+' && a[i] !== b[i]) return false
   }
+  if (a[i] !== '#' && b[i] !== '#') return a.length === b.length
+  return (i < a.length && i < b.length) || (hasParent(a, i) && hasParent(b, i))
 }
 
 /** Whether there is a topic of the first `count` levels: of none there is not, and an empty one alone is none either. */

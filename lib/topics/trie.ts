@@ -129,14 +129,11 @@ function descend<L extends Leaf> (node: TrieNode<L>, level: Level): TrieNode<L> 
   return next
 }
 
+/** The node one level on; `#` and `<path:...>` lead nowhere, and are not asked about. */
 function child<L extends Leaf> (node: TrieNode<L>, level: Level): TrieNode<L> | undefined {
-  switch (level.kind) {
-    case 'literal': return node.literals?.get(level.text)
-    case 'plus': return node.plus ?? undefined
-    case 'placeholder': return node.typed?.find(({ codec }) => same(codec, level.codec))?.node
-    case 'path':
-    case 'hash': return undefined
-  }
+  if (level.kind === 'literal') return node.literals?.get(level.text)
+  if ('codec' in level) return node.typed?.find(({ codec }) => same(codec, level.codec))?.node
+  return node.plus ?? undefined
 }
 
 function detach<L extends Leaf> (parent: TrieNode<L>, level: Level, node: TrieNode<L>): void {

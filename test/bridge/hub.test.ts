@@ -109,7 +109,7 @@ t.test('a worker loads nothing heavy', async t => {
     if (files.has(url.href)) return
     files.add(url.href)
     const code = await readFile(url, 'utf8')
-    for (const [, specifier] of code.matchAll(/(?:^|\n)\s*(?:import|export)\b[^;'"]*?['"]([^'"]+)['"]/g)) {
+    for (const [, specifier] of code.matchAll(/^(?:import|export)\s(?:[\w\s{},*$]*?\sfrom\s)?\s*['"]([^'"]+)['"]/gm)) {
       if (specifier!.startsWith('.')) await walk(new URL(specifier!, url))
       else packages.add(specifier!)
     }

@@ -14,8 +14,7 @@ t.test('a definition', async t => {
   t.equal(number.topicFor({ n: 42 }), 'number/42')
   t.throws(() => number.topicFor({ n: 4.2 }), { code: 'FST_MQTT_PARAM' })
   t.ok(Object.isFrozen(number))
-  const { match, topicFor } = number
-  t.equal(topicFor(match('number/7')!), 'number/7', 'without this, and with what matched')
+  t.equal(number.topicFor(number.match('number/7')!), 'number/7', 'with what matched')
 })
 
 t.test('without parameters', async t => {

@@ -49,7 +49,7 @@ function convert (converter: string, args: string, text: string): unknown {
   switch (converter) {
     case 'path': return text
     case 'str': {
-      const length = [...text].length
+      const length = Array.from(text).length
       const exact = limit('length', length)
       return length === exact && length >= limit('minlength', 1) && length <= limit('maxlength', Infinity) ? text : undefined
     }

@@ -65,10 +65,10 @@ t.test('more than 50 levels', async t => {
 t.test('defineTopic', async t => {
   const number = defineTopic('number/<int:n>', { name: 'number' })
   expectTypeOf(number.match('')).toEqualTypeOf<{ readonly n: number } | null>()
-  expectTypeOf(number.topicFor).parameters.toEqualTypeOf<[params: { readonly n: number }]>()
+  expectTypeOf<typeof number['topicFor']>().parameters.toEqualTypeOf<[params: { readonly n: number }]>()
   expectTypeOf(number.schema).toEqualTypeOf<undefined>()
   const plain = defineTopic('a/b')
-  expectTypeOf(plain.topicFor).toBeCallableWith()
+  plain.topicFor()
   plain.topicFor({})
   t.throws(() => {
     // @ts-expect-error n is missing

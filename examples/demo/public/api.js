@@ -18,6 +18,16 @@ export async function send (method, path, body) {
   return answer
 }
 
+/** Runs `show` when work takes long enough for people to wonder: a broker that is away, for one. */
+export async function withPatience (work, show) {
+  const timer = setTimeout(() => { show() }, 400)
+  try {
+    return await work
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** A reason code as people read it: `{ code: '0x10', text: '0x10 No matching subscribers' }`. */
 export function describeReason (reasonCode) {
   const code = `0x${reasonCode.toString(16).padStart(2, '0')}`

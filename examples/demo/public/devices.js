@@ -1,4 +1,4 @@
-import { describeReason, send } from './api.js'
+import { describeReason, send, withPatience } from './api.js'
 import { el, setText } from './dom.js'
 
 /** The device cards. A card shows what its device reported, not what was asked of it. */
@@ -63,7 +63,13 @@ function createCard (device, range) {
   function command (change) {
     heldUntil = Date.now() + 2_500
     show({ ...reported, ...change })
-    send('POST', `/devices/${device.id}/command`, change).then(showConfirmed, showError)
+    withPatience(send('POST', `/devices/${device.id}/command`, change), showWaiting).then(showConfirmed, showError)
+  }
+
+  function showWaiting () {
+    result.className = 'device-result'
+    result.title = 'The broker has not confirmed the command yet.'
+    setText(result, 'waiting…')
   }
 
   function showConfirmed ({ reasonCode, ms }) {

@@ -1,4 +1,4 @@
-import { describeReason, send } from './api.js'
+import { describeReason, send, withPatience } from './api.js'
 import { el, setText } from './dom.js'
 
 export function createPublish (form, result) {
@@ -63,7 +63,10 @@ async function report (form, result, work) {
   form.ariaBusy = 'true'
   for (const button of buttons) button.ariaDisabled = 'true'
   try {
-    const text = await work()
+    const text = await withPatience(work(), () => {
+      result.className = 'result'
+      setText(result, 'Waiting for the broker.')
+    })
     result.className = 'result good'
     setText(result, text)
   } catch (error) {

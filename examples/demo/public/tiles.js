@@ -10,7 +10,7 @@ const tiles = [
   { label: 'In flight', value: s => formatCount(s.mqtt.outbox.inflight), note: () => 'unconfirmed' },
   { label: 'Outbox', value: s => formatBytes(s.mqtt.outbox.bytes), note: s => queued(s.mqtt.outbox) },
   { label: 'Inbox', value: s => formatBytes(s.mqtt.inbox.bytes), note: s => queued(s.mqtt.inbox) },
-  { label: 'Worker threads', value: s => formatCount(s.pool.threads), note: s => `${formatCount(s.pool.completed)} tasks done` },
+  { label: 'Worker threads', value: s => formatCount(s.mqtt.workers), note: s => `${formatCount(s.pool.completed)} tasks done` },
   { label: 'Problems', value: s => formatCount(problems(s)), note: s => problemKinds(s), alert: s => problems(s) > 0 }
 ]
 

@@ -1,0 +1,55 @@
+import {
+  FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, FST_MQTT_PAYLOAD, FST_MQTT_POISON, FST_MQTT_PROPERTY, FST_MQTT_PUBLISH_REFUSED,
+  FST_MQTT_SESSION_LOST, FST_MQTT_TIMEOUT, type MqttError
+} from '../errors.ts'
+import { reasonName } from '../wire/packet.ts'
+import type { ConnectInfo } from '../wire/tap.ts'
+import type { Delivery } from './delivery.ts'
+
+/* How a publish can fail, in words. */
+
+/** Says whether a byte of it may have left. */
+export function withMaybeSent (error: Error, maybeSent: boolean): Error {
+  (error as MqttError).maybeSent = maybeSent
+  return error
+}
+
+export function full (what: string): Error {
+  return withMaybeSent(FST_MQTT_OUTBOX_FULL(`${what}; await publishes, or raise the limit`), false)
+}
+
+export function closed (): Error {
+  return FST_MQTT_CLOSED('The application has closed before the broker confirmed this publish')
+}
+
+export function timedOut (): Error {
+  return FST_MQTT_TIMEOUT('The broker did not confirm this publish in time (option timeout, or publishTimeout)')
+}
+
+export function poisonous (connections: number): Error {
+  return FST_MQTT_POISON(`The broker hung up ${connections} times in answer to this publish; it is not sent again`)
+}
+
+export function refused (reasonCode: number): Error {
+  const error = FST_MQTT_PUBLISH_REFUSED(`The broker refused this publish: ${reasonName(reasonCode)}`) as MqttError
+  error.reasonCode = reasonCode
+  return error
+}
+
+/** The broker had the message and has forgotten it: whether it was delivered, nobody can tell. */
+export function sessionLost (reasonCode?: number): Error {
+  const said = reasonCode === undefined ? '' : ` (${reasonName(reasonCode)})`
+  const error = FST_MQTT_SESSION_LOST(`The broker lost the session between PUBREC and PUBCOMP${said}; publish again if receiving twice does no harm`) as MqttError
+  if (reasonCode !== undefined) error.reasonCode = reasonCode
+  return error
+}
+
+/** What a broker answers by hanging up, held against what it said in CONNACK. */
+export function unfit (delivery: Delivery, { maximumPacketSize, maximumQoS, retainAvailable }: ConnectInfo): Error | undefined {
+  if (delivery.largest > maximumPacketSize) {
+    return FST_MQTT_PAYLOAD(`The packet has ${delivery.largest} bytes, and the broker takes ${maximumPacketSize} at most`)
+  }
+  if (delivery.qos > maximumQoS) return FST_MQTT_PROPERTY(`qos: the broker takes ${maximumQoS} at most`)
+  if (!retainAvailable && delivery.retain) return FST_MQTT_PROPERTY('retain: the broker does not keep retained messages')
+  return undefined
+}

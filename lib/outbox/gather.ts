@@ -1,0 +1,37 @@
+import type { Frame } from '../wire/encode.ts'
+
+/** Collects packets for one write, in as few buffers as possible: frames that lie next to each other leave as one. */
+export class Gather {
+  readonly #packets: Buffer[] = []
+  #buffer: Buffer | undefined
+  #start = 0
+  #end = 0
+
+  frame ({ buffer, start, end }: Frame): void {
+    if (buffer === this.#buffer && start === this.#end) {
+      this.#end = end
+      return
+    }
+    this.#close()
+    this.#buffer = buffer
+    this.#start = start
+    this.#end = end
+  }
+
+  packet (packet: Buffer): void {
+    this.#close()
+    this.#packets.push(packet)
+  }
+
+  /** All of it, in order. */
+  take (): Buffer[] {
+    this.#close()
+    return this.#packets
+  }
+
+  #close (): void {
+    if (this.#buffer === undefined) return
+    this.#packets.push(this.#buffer.subarray(this.#start, this.#end))
+    this.#buffer = undefined
+  }
+}
