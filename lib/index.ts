@@ -32,7 +32,7 @@ export {
   type MqttError,
   type MqttErrorCode
 } from './errors.ts'
-export type { MqttPluginOptions, WillOptions } from './plugin-options.ts'
+export type { MqttPluginOptions, WillOptions } from './options/plugin-options.ts'
 export type { TlsOptions } from './connection/tls.ts'
 export type {
   EmbeddedClient, EmbeddedCredentials, EmbeddedOptions, EmbeddedPublish, EmbeddedSubscribe

@@ -2,8 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { FST_MQTT_OPTIONS } from './errors.ts'
 import { Mount } from './mount.ts'
-import { resolveOptions } from './options.ts'
-import type { MqttPluginOptions } from './plugin-options.ts'
+import { resolveOptions } from './options/resolve.ts'
+import type { MqttPluginOptions } from './options/plugin-options.ts'
 import { Runtime } from './runtime.ts'
 
 /** The connections of a Fastify application; the first is `app.mqtt`, others hang on it. */

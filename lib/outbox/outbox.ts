@@ -248,6 +248,13 @@ export class Outbox {
         continue
       }
       this.#adapt(delivery)
+      // The broker may have become narrower meanwhile.
+      const error = unfit(delivery, this.#info!)
+      if (error !== undefined) {
+        this.#window.close(delivery.qos)
+        this.#settle(delivery, error, 0)
+        continue
+      }
       delivery.repeat()
       gather.frame(delivery)
     }

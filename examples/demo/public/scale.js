@@ -5,12 +5,13 @@ const steps = [1, 2, 2.5, 5]
  * and glides there.
  */
 export function createScale ({ minSpan, floor, ceiling }) {
+  const empty = around({ min: floor ?? 0, max: (floor ?? 0) + minSpan })
   let goal
   let shown
 
   function fit (extent, animate) {
+    if (extent === undefined && goal === undefined) return { ...empty, ticks: ticksOf(empty) }
     if (extent !== undefined && !fits(extent)) goal = around(extent)
-    goal ??= around({ min: floor ?? 0, max: (floor ?? 0) + minSpan })
     if (shown === undefined || !animate) shown = { low: goal.low, high: goal.high }
     shown.low += (goal.low - shown.low) * 0.12
     shown.high += (goal.high - shown.high) * 0.12

@@ -1,7 +1,7 @@
 import { el, formatBytes, formatCount, setText } from './dom.js'
 
 // Rates over a few seconds: one second alone jumps about.
-const SAMPLES = 4
+const SAMPLES = 7
 
 const tiles = [
   { label: 'Published', value: rate('published'), unit: '/s', note: total('published') },

@@ -1,8 +1,8 @@
 import type { IClientOptions } from 'mqtt'
-import type { TlsOptions } from './connection/tls.ts'
-import type { EmbeddedOptions } from './embedded/options.ts'
-import type { Converter } from './topics/converters.ts'
-import type { ProtocolVersion, QoS } from './wire/packet.ts'
+import type { TlsOptions } from '../connection/tls.ts'
+import type { EmbeddedOptions } from '../embedded/options.ts'
+import type { Converter } from '../topics/converters.ts'
+import type { ProtocolVersion, QoS } from '../wire/packet.ts'
 
 /** A will: what the broker publishes when this application vanishes without DISCONNECT. */
 export interface WillOptions {

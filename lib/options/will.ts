@@ -1,9 +1,9 @@
-import type { Will } from './connection/connection.ts'
-import { FST_MQTT_OPTIONS } from './errors.ts'
+import type { Will } from '../connection/connection.ts'
+import { FST_MQTT_OPTIONS } from '../errors.ts'
 import type { WillOptions } from './plugin-options.ts'
-import { addPrefix } from './topics/prefix.ts'
-import { topicNameError } from './topics/topic.ts'
-import { toPayload } from './wire/payload.ts'
+import { addPrefix } from '../topics/prefix.ts'
+import { topicNameError } from '../topics/topic.ts'
+import { toPayload } from '../wire/payload.ts'
 
 /**
  * A will as CONNECT carries it.
