@@ -45,7 +45,7 @@ export class Runtime {
     this.#broker = broker
     this.#outbox = new Outbox(options.outbox)
     this.#connection = this.#createConnection()
-    this.#subscriptions = new Subscriptions(this.#connection.client, {
+    this.#subscriptions = new Subscriptions(this.#connection.client, { retry: options.reconnect.max }, {
       onGranted: ({ filter, qos }) => {
         this.#app.log.debug({ filter, qos }, 'MQTT subscribed')
         this.#readiness.check()
@@ -54,7 +54,8 @@ export class Runtime {
         this.#app.log.error({ err: error }, 'MQTT subscription refused')
         this.#readiness.refused(error)
       },
-      onUnsendable: (filter, option) => this.#warnOnce(`The subscription to "${filter}" asks for ${option}, which needs MQTT 5`)
+      onUnsendable: (filter, option) => this.#warnOnce(`The subscription to "${filter}" asks for ${option}, which needs MQTT 5`),
+      onOverlap: (one, other) => this.#warnOnce(`The filters "${one}" and "${other}" overlap: on MQTT 3.1.1 a broker may send a message of both twice, and nothing tells the copies apart`)
     })
     this.#readiness = new Readiness(() => this.#connection.connected && this.#subscriptions.settled)
     const registry = new Registry({ ...options, ledger: this.#subscriptions })

@@ -7,6 +7,9 @@ import type { IntakeOptions } from './intake.ts'
 import { WorkerPort, type WorkerPortOptions } from './port.ts'
 import { isHandshake } from './protocol.ts'
 
+/** By then the port of a worker, passed on by another thread, has arrived if it ever does. */
+const ORPHANS_WAIT = 10_000
+
 /** What a bridge is built with. */
 export interface BridgeOptions extends IntakeOptions {
   /** Undefined for the connection without one. */
@@ -23,6 +26,8 @@ export class Bridge {
   readonly #options: WorkerPortOptions
   readonly #namespace: string
   readonly #ports = new Set<WorkerPort>()
+  /** Workers of which only a broadcast has arrived. */
+  readonly #orphans = new Map<string, WorkerPort>()
   readonly #entry: HubEntry
   #closing: Promise<void> | undefined
   #closed = false
@@ -38,7 +43,8 @@ export class Bridge {
     this.#entry = {
       namespace,
       hint: () => ({ prefix, version: version(), maxBytes }),
-      accept: (port, threadId) => this.accept(port, threadId)
+      accept: ({ port, threadId, client }) => this.accept(port, threadId, client),
+      adopt: ({ client, threadId, message }) => this.#adopt(client, threadId, message)
     }
     threadHub().register(this.#entry)
   }
@@ -49,10 +55,23 @@ export class Bridge {
   }
 
   /** Takes a worker in by its end of a MessageChannel. */
-  accept (port: MessagePort, threadId: number): void {
-    const worker = new WorkerPort(port, threadId, this.#options)
+  accept (port: MessagePort, threadId: number, client = ''): void {
+    const worker = this.#orphans.get(client) ?? new WorkerPort(threadId, this.#options)
+    this.#orphans.delete(client)
     this.#ports.add(worker)
-    if (this.#closed) this.#dismiss(worker)
+    worker.bind(port)
+    if (this.#closed) dismiss(worker)
+  }
+
+  /** A worker whose port has not arrived, and may never. */
+  #adopt (client: string, threadId: number, message: unknown): void {
+    let worker = this.#orphans.get(client)
+    if (worker === undefined) {
+      worker = new WorkerPort(threadId, this.#options)
+      this.#orphans.set(client, worker)
+      setTimeout(() => { this.#orphans.delete(client) }, ORPHANS_WAIT).unref()
+    }
+    worker.receive(message)
   }
 
   /** See `MultiMqtt.attach`. Messages that are not ours are left alone, and nothing is ever sent to the worker's own port. */
@@ -81,17 +100,16 @@ export class Bridge {
 
   async #close (): Promise<void> {
     // A worker that is gone by now may have handed over its port just before: let what has arrived be read.
-    await nextTurn()
-    await nextTurn()
+    for (let turns = 0; turns < 3; turns++) await nextTurn()
     this.#closed = true
     threadHub().unregister(this.#entry)
-    for (const port of this.#ports) this.#dismiss(port)
+    for (const port of this.#ports) dismiss(port)
   }
+}
 
-  #dismiss (port: WorkerPort): void {
-    port.drain()
-    port.close()
-  }
+function dismiss (worker: WorkerPort): void {
+  worker.drain()
+  worker.close()
 }
 
 function nextTurn (): Promise<void> {

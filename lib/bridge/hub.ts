@@ -1,5 +1,9 @@
-import { getEnvironmentData, setEnvironmentData, threadId, type MessagePort } from 'node:worker_threads'
-import { ENVIRONMENT_KEY, isHandshake, PROTOCOL, type ConnectionHint, type Environment, type Handshake } from './protocol.ts'
+import { BroadcastChannel, getEnvironmentData, setEnvironmentData, threadId } from 'node:worker_threads'
+import {
+  ENVIRONMENT_KEY, isHandshake, isSpare, PROTOCOL, SPARE_CHANNEL,
+  type ConnectionHint, type Environment, type Handshake, type SpareMessage
+} from './protocol.ts'
+import { Recent } from './recent.ts'
 
 /** A connection that workers may publish through. */
 export interface HubEntry {
@@ -7,7 +11,9 @@ export interface HubEntry {
   /** What workers spawned from now on are told. */
   hint (): Omit<ConnectionHint, 'threadId'>
   /** A worker asks for this connection. */
-  accept (port: MessagePort, threadId: number): void
+  accept (handshake: Handshake): void
+  /** A worker said this, and no handshake of it has arrived. */
+  adopt (spare: SpareMessage): void
 }
 
 /** Where the workers of a process find the connections that live in this thread. */
@@ -16,27 +22,27 @@ export interface Hub {
   unregister (entry: HubEntry): void
   /** A hint has changed. */
   refresh (): void
-  /** Gives the worker behind a handshake to one entry, unless another has taken it. */
+  /** Gives the worker behind a handshake to an entry, unless it belongs to one already. */
   claim (handshake: Handshake, entry: HubEntry): void
+}
+
+/** What became of a worker: asked by its handshake, or taken in by what it had broadcast. */
+interface Arrival {
+  readonly entry: HubEntry
+  handshake: boolean
 }
 
 class ThreadHub implements Hub {
   readonly #entries: HubEntry[] = []
-  /** Attached twice, a handshake comes twice. */
-  readonly #claimed = new WeakSet<MessagePort>()
+  readonly #arrivals = new Recent<Arrival>()
+  /** Broadcast by workers whose handshake may yet come. */
+  readonly #spares = new Set<SpareMessage>()
+  #channel: BroadcastChannel | undefined
   /** What the parent of this thread said: it holds again when nothing here is registered any more. */
   readonly #inherited = getEnvironmentData(ENVIRONMENT_KEY) as Environment | undefined
-  readonly #onMessage = (value: unknown, source: number): void => {
-    if (!isHandshake(value)) return
-    // Several applications in one process: the last one registered that is still open.
-    const entry = this.#entries.findLast(entry => entry.namespace === value.namespace)
-    // Closed rather than left to lie, so that frames in it are not published long after the worker gave up.
-    if (entry === undefined) value.port.close()
-    else this.claim({ ...value, threadId: source }, entry)
-  }
 
   register (entry: HubEntry): void {
-    if (this.#entries.length === 0) process.on('workerMessage', this.#onMessage)
+    if (this.#entries.length === 0) this.#open()
     this.#entries.push(entry)
     this.refresh()
   }
@@ -44,8 +50,9 @@ class ThreadHub implements Hub {
   unregister (entry: HubEntry): void {
     const index = this.#entries.indexOf(entry)
     if (index === -1) return
+    for (const spare of this.#spares) this.#adopt(spare)
     this.#entries.splice(index, 1)
-    if (this.#entries.length === 0) process.off('workerMessage', this.#onMessage)
+    if (this.#entries.length === 0) this.#close()
     this.refresh()
   }
 
@@ -55,10 +62,58 @@ class ThreadHub implements Hub {
     setEnvironmentData(ENVIRONMENT_KEY, environment.size === 0 ? undefined : environment)
   }
 
-  claim ({ port, threadId }: Handshake, entry: HubEntry): void {
-    if (this.#claimed.has(port)) return
-    this.#claimed.add(port)
-    entry.accept(port, threadId)
+  claim (handshake: Handshake, entry: HubEntry): void {
+    const arrival = this.#arrivals.get(handshake.client)
+    // A pool that is attached twice brings a handshake twice.
+    if (arrival?.handshake === true) return
+    if (arrival !== undefined) arrival.handshake = true
+    else this.#arrivals.set(handshake.client, { entry, handshake: true })
+    ;(arrival?.entry ?? entry).accept(handshake)
+  }
+
+  #open (): void {
+    process.on('workerMessage', this.#onWorkerMessage)
+    this.#channel = new BroadcastChannel(SPARE_CHANNEL)
+    this.#channel.onmessage = event => this.#onSpare((event as { data: unknown }).data)
+    this.#channel.unref()
+  }
+
+  #close (): void {
+    process.off('workerMessage', this.#onWorkerMessage)
+    this.#channel?.close()
+  }
+
+  /** Several applications in one process: the last one registered that is still open. */
+  #find (namespace: string): HubEntry | undefined {
+    return this.#entries.findLast(entry => entry.namespace === namespace)
+  }
+
+  readonly #onWorkerMessage = (value: unknown, source: number): void => {
+    if (!isHandshake(value)) return
+    const entry = this.#find(value.namespace)
+    // Closed rather than left to lie, so that frames in it are not published long after the worker gave up.
+    if (entry === undefined) value.port.close()
+    else this.claim({ ...value, threadId: source }, entry)
+  }
+
+  #onSpare (value: unknown): void {
+    if (!isSpare(value) || value.owner !== threadId) return
+    this.#spares.add(value)
+    // The handshake was posted before. If it has not been read by then, it never will be, but for one that another
+    // thread has yet to pass on; that one is given to whoever has adopted its worker.
+    setImmediate(() => setImmediate(() => this.#adopt(value)))
+  }
+
+  #adopt (spare: SpareMessage): void {
+    if (!this.#spares.delete(spare)) return
+    let arrival = this.#arrivals.get(spare.client)
+    if (arrival === undefined) {
+      const entry = this.#find(spare.namespace)
+      if (entry === undefined) return
+      arrival = { entry, handshake: false }
+      this.#arrivals.set(spare.client, arrival)
+    }
+    if (!arrival.handshake) arrival.entry.adopt(spare)
   }
 }
 

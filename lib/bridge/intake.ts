@@ -85,6 +85,8 @@ export class Intake {
   take (message: PublishMessage): void {
     const { outbox, timeout, version: connectionVersion, onUnsendable } = this.#options
     const { first, count, version } = message
+    // Said before: a worker's first words come on two ways.
+    if (first < this.#next) return
     if (first !== this.#next) throw new MalformedPacket('Frames out of turn')
     if (version !== 5 && version !== 4 && version !== 3) throw new MalformedPacket('Frames of no version')
     if (message.properties === true && connectionVersion() < 5) onUnsendable?.()

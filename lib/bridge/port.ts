@@ -16,9 +16,12 @@ export interface WorkerPortOptions extends IntakeOptions {
   readonly onClose: (port: WorkerPort) => void
 }
 
-/** One worker, seen from the thread that owns the connection. */
+/**
+ * One worker, seen from the thread that owns the connection. It may be there before its port, or without one, when all
+ * that has arrived of it is what it had broadcast.
+ */
 export class WorkerPort {
-  readonly #port: MessagePort
+  #port: MessagePort | undefined
   readonly #threadId: number
   readonly #options: WorkerPortOptions
   readonly #intake: Intake
@@ -28,12 +31,10 @@ export class WorkerPort {
   #answering = false
   #state: 'open' | 'closing' | 'closed' = 'open'
 
-  constructor (port: MessagePort, threadId: number, options: WorkerPortOptions) {
-    const { outbox, prefix, version, maxBytes, window } = options
-    this.#port = port
+  constructor (threadId: number, options: WorkerPortOptions) {
     this.#threadId = threadId
     this.#options = options
-    this.#intake = new Intake(outbox.createSource(`Worker ${threadId}`, maxBytes), options, {
+    this.#intake = new Intake(options.outbox.createSource(`Worker ${threadId}`, options.maxBytes), options, {
       onSettled: (delivery, error, reasonCode) => this.#onSettled(delivery, error, reasonCode),
       onRefused: (seq, error, credit) => {
         this.#answers.fail(seq, 1, error, credit)
@@ -41,11 +42,22 @@ export class WorkerPort {
         this.#answerSoon()
       }
     })
+  }
+
+  get bound (): boolean {
+    return this.#port !== undefined
+  }
+
+  /** Gives the worker its port; what comes out of it again is left. */
+  bind (port: MessagePort): void {
+    const { prefix, version, maxBytes, window } = this.#options
+    this.#port = port
     this.#post({ type: 'hello', protocol: PROTOCOL, prefix, version: version(), maxBytes, window })
-    port.on('message', message => this.#onMessage(message))
+    port.on('message', message => this.receive(message))
     // Not the worker's 'exit': that may come before the last of its messages, and this never does.
-    port.on('close', () => this.#end())
+    port.on('close', () => this.end())
     port.unref()
+    if (!this.#answers.empty) this.#answerSoon()
   }
 
   /** Tells the worker to encode in this version. */
@@ -55,10 +67,10 @@ export class WorkerPort {
 
   /** Takes what the worker has posted up to now, without waiting for the event loop to bring it. */
   drain (): void {
-    while (this.#state === 'open') {
+    while (this.#state === 'open' && this.#port !== undefined) {
       const received = receiveMessageOnPort(this.#port)
       if (received === undefined) return
-      this.#onMessage(received.message)
+      this.receive(received.message)
     }
   }
 
@@ -70,7 +82,8 @@ export class WorkerPort {
     if (this.#unsettled === 0) this.#finish()
   }
 
-  #onMessage (message: unknown): void {
+  /** Takes a message of the worker. */
+  receive (message: unknown): void {
     try {
       switch (messageType(message)) {
         case 'publish':
@@ -95,6 +108,12 @@ export class WorkerPort {
     }
   }
 
+  /** The worker is gone, or its port is: what it handed over goes on its way, and nobody is to be told. */
+  end (): void {
+    this.#state = 'closed'
+    this.#options.onClose(this)
+  }
+
   #onSettled (delivery: WorkerDelivery, error: Error | null, reasonCode: number): void {
     const { first, messages, credit } = delivery
     if (error === null) this.#answers.confirm(first, messages, reasonCode, credit)
@@ -109,7 +128,7 @@ export class WorkerPort {
    * after the reads of a turn costs no time.
    */
   #answerSoon (): void {
-    if (this.#answering || this.#state === 'closed') return
+    if (this.#answering || this.#state === 'closed' || this.#port === undefined) return
     this.#answering = true
     setImmediate(() => {
       this.#answering = false
@@ -126,16 +145,11 @@ export class WorkerPort {
   #finish (): void {
     this.#answer()
     this.#state = 'closed'
-    this.#port.close()
-  }
-
-  /** The worker is gone, or its port: what it handed over goes on its way, and nobody is to be told. */
-  #end (): void {
-    this.#state = 'closed'
-    this.#options.onClose(this)
+    if (this.#port === undefined) this.end()
+    else this.#port.close()
   }
 
   #post (message: MainMessage): void {
-    this.#port.postMessage(message)
+    this.#port?.postMessage(message)
   }
 }

@@ -19,6 +19,9 @@ export const MARK = 'fastify-multimqtt'
 /** Where `setEnvironmentData` keeps an {@link Environment}. */
 export const ENVIRONMENT_KEY = `${MARK}/${PROTOCOL}`
 
+/** The BroadcastChannel for {@link SpareMessage}. */
+export const SPARE_CHANNEL = ENVIRONMENT_KEY
+
 /** What a thread tells the workers that it spawns: who owns the connection of each namespace. */
 export type Environment = ReadonlyMap<string, ConnectionHint>
 
@@ -41,9 +44,22 @@ export interface Handshake {
   readonly protocol: typeof PROTOCOL
   /** Which connection: empty for the one without a namespace. */
   readonly namespace: string
-  /** Who asks; for logs only. */
+  /** Who asks, among all threads and times of this process. */
+  readonly client: string
+  /** For logs only. */
   readonly threadId: number
   readonly port: MessagePort
+}
+
+/**
+ * What a worker says before anybody has answered it, once more and by way of a BroadcastChannel. Node drops a message of
+ * `postMessageToThread`, and with it a port and all that is in it, when its reader comes to it only after the sender's
+ * death; of a broadcast it does not. So this counts where no handshake arrives, and is ignored where one does.
+ */
+export interface SpareMessage extends Omit<Handshake, 'port'> {
+  /** The thread that is meant. */
+  readonly owner: number
+  readonly message: WorkerMessage
 }
 
 /** Worker to main: frames, as many as fit, one message for each turn. */
@@ -126,9 +142,18 @@ export type MainMessage = HelloMessage | VersionMessage | SettledMessage | Close
 
 /** True for a handshake that this version of the package has to answer. */
 export function isHandshake (value: unknown): value is Handshake {
+  return isOurs(value) && typeof (value as Partial<Handshake>).port?.postMessage === 'function'
+}
+
+/** True for a spare message that this version of the package understands. */
+export function isSpare (value: unknown): value is SpareMessage {
+  return isOurs(value) && typeof (value as Partial<SpareMessage>).owner === 'number'
+}
+
+function isOurs (value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
-  const { ns, protocol, namespace, port } = value as Partial<Handshake>
-  return ns === MARK && protocol === PROTOCOL && typeof namespace === 'string' && typeof port?.postMessage === 'function'
+  const { ns, protocol, namespace, client } = value as Partial<Handshake>
+  return ns === MARK && protocol === PROTOCOL && typeof namespace === 'string' && typeof client === 'string'
 }
 
 /** What kind of message this is, or undefined. */

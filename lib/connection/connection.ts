@@ -7,6 +7,7 @@ import { Backoff, type BackoffOptions } from './backoff.ts'
 import { connectRefused, disconnectedBy, isLastingRefusal, isVersionRefusal } from './connect-error.ts'
 import { LowIds } from './low-ids.ts'
 import { ProtocolChoice } from './protocol-choice.ts'
+import { TakeoverWatch } from './takeover.ts'
 import type { OpenTransport } from './transport.ts'
 
 /** A will, as CONNECT carries it: the topic is absolute. */
@@ -70,6 +71,7 @@ export class Connection {
   readonly #events: ConnectionEvents
   readonly #protocol: ProtocolChoice
   readonly #backoff: Backoff
+  readonly #takeover: TakeoverWatch
   #tap: Tap | undefined
   #connectedAt = 0
   #everConnected = false
@@ -83,6 +85,7 @@ export class Connection {
     this.#events = events
     this.#protocol = new ProtocolChoice(options.protocolVersion)
     this.#backoff = new Backoff(options.reconnect)
+    this.#takeover = new TakeoverWatch(options.clientId)
     this.client = new MqttClient(() => this.#openTap(), {
       ...options.client,
       manualConnect: true,
@@ -255,7 +258,9 @@ export class Connection {
     if (tap === undefined) return
     this.#tap = undefined
     if (tap.info !== undefined) {
-      this.#backoff.ended(performance.now() - this.#connectedAt)
+      const uptime = performance.now() - this.#connectedAt
+      this.#backoff.ended(uptime)
+      this.#cause = this.#takeover.ended(uptime, this.#cause) ?? this.#cause
       this.#events.onDisconnected(tap, this.#cause)
     }
     if (this.state === 'closing' || this.state === 'closed') return

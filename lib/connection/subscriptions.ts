@@ -1,17 +1,28 @@
 import type { IClientSubscribeOptions, MqttClient } from 'mqtt'
 import { FST_MQTT_CLOSED, FST_MQTT_SUBSCRIBE_REFUSED, type MqttError } from '../errors.ts'
-import { filterCovers, filterMatches, parseShare } from '../topics/filter.ts'
+import { filterCovers, filterMatches, filtersOverlap, parseShare } from '../topics/filter.ts'
+import { FilterTree } from '../topics/filter-tree.ts'
 import type { Granted, QoS, SubscriptionStatus } from '../types.ts'
 import { reasonName } from '../wire/packet.ts'
 import type { ConnectInfo } from '../wire/tap.ts'
 import { Subscription, type SubscriptionOptions } from './subscription.ts'
 import { SubscriptionIds } from './subscription-ids.ts'
 
+export interface SubscriptionsOptions {
+  /** Milliseconds until what was refused is asked for again. */
+  retry: number
+}
+
+/** Refusals that will not change: filter invalid, no shared, identified or wildcard subscriptions (MQTT 5 section 3.9.3). */
+const LASTING: ReadonlySet<number> = new Set([0x8f, 0x9e, 0xa1, 0xa2])
+
 export interface SubscriptionEvents {
   onGranted (granted: Granted): void
   onRefused (error: MqttError): void
   /** Options that the connection's version cannot carry; they are told, not silently dropped. */
   onUnsendable (filter: string, option: string): void
+  /** Two filters that some brokers send a copy each for, and nothing tells the copies apart (MQTT 3.1.1). */
+  onOverlap (one: string, other: string): void
 }
 
 /**
@@ -21,6 +32,7 @@ export interface SubscriptionEvents {
  */
 export class Subscriptions {
   readonly #client: MqttClient
+  readonly #options: SubscriptionsOptions
   readonly #events: SubscriptionEvents
   readonly #ids = new SubscriptionIds()
   readonly #byFilter = new Map<string, Subscription>()
@@ -30,9 +42,11 @@ export class Subscriptions {
   #info: ConnectInfo | undefined
   #closed = false
   #converging = false
+  #retry: NodeJS.Timeout | undefined
 
-  constructor (client: MqttClient, events: SubscriptionEvents) {
+  constructor (client: MqttClient, options: SubscriptionsOptions, events: SubscriptionEvents) {
     this.#client = client
+    this.#options = options
     this.#events = events
   }
 
@@ -111,6 +125,7 @@ export class Subscriptions {
   close (): void {
     this.#closed = true
     this.#info = undefined
+    clearTimeout(this.#retry)
     for (const subscription of this.#byFilter.values()) {
       subscription.fail(FST_MQTT_CLOSED('The application has closed before the broker answered the subscription'))
     }
@@ -151,22 +166,25 @@ export class Subscriptions {
 
   /**
    * Where messages do not tell their subscription, a filter that another covers is not subscribed, or a broker that
-   * sends one copy for each would have handlers run twice.
+   * sends one copy for each would have handlers run twice. Filters that merely overlap cannot be told apart.
    */
   #cover (): void {
-    const wide = [...this.#byFilter.values()].filter(({ filter }) => /[+#]/.test(filter) && parseShare(filter) === null)
-    for (const subscription of this.#byFilter.values()) {
-      subscription.coveredBy = undefined
-      if (parseShare(subscription.filter) !== null) continue
-      const cover = wide.find(other => covers(other, subscription))
-      if (cover === undefined) continue
-      subscription.coveredBy = cover
+    const tree = new FilterTree<Subscription>()
+    const plain = [...this.#byFilter.values()].filter(({ filter }) => parseShare(filter) === null)
+    for (const subscription of plain) tree.add(subscription.filter, subscription)
+    for (const subscription of this.#byFilter.values()) subscription.coveredBy = undefined
+    for (const subscription of plain) {
+      for (const other of tree.meeting(subscription.filter)) {
+        if (covers(other, subscription)) subscription.coveredBy = other
+        else if (other !== subscription && !covers(subscription, other) && filtersOverlap(other.filter, subscription.filter)) {
+          this.#events.onOverlap(...[subscription.filter, other.filter].sort() as [string, string])
+        }
+      }
     }
-    for (const subscription of this.#byFilter.values()) {
+    for (const subscription of plain) {
       // The cover of a cover is the one that is subscribed.
       while (subscription.coveredBy?.coveredBy !== undefined) subscription.coveredBy = subscription.coveredBy.coveredBy
-      const cover = subscription.coveredBy
-      cover?.raise(subscription.options.qos)
+      subscription.coveredBy?.raise(subscription.options.qos)
     }
   }
 
@@ -209,7 +227,20 @@ export class Subscriptions {
       }
       subscription.refuse(refusal)
       this.#events.onRefused(refusal)
+      if (!LASTING.has(refusal.reasonCode!)) this.#retryLater()
     })
+  }
+
+  /** Permissions and quotas change: what was refused is asked for again, rarely. */
+  #retryLater (): void {
+    if (this.#retry !== undefined) return
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined
+      for (const subscription of this.#byFilter.values()) {
+        if (subscription.status === 'refused' && !LASTING.has(subscription.error?.reasonCode ?? 0)) subscription.forget()
+      }
+      this.#converge()
+    }, this.#options.retry).unref()
   }
 
   #warnUnsendable (filter: string, options: SubscriptionOptions): void {

@@ -1,0 +1,20 @@
+/** Workers that are remembered: whatever is still on its way from one of them comes long before so many others have. */
+const LIMIT = 1000
+
+/** The latest so many keys, each with a value. */
+export class Recent<V> {
+  readonly #map = new Map<string, V>()
+
+  get (key: string): V | undefined {
+    return this.#map.get(key)
+  }
+
+  set (key: string, value: V): void {
+    this.#map.set(key, value)
+    if (this.#map.size <= LIMIT) return
+    for (const oldest of this.#map.keys()) {
+      this.#map.delete(oldest)
+      return
+    }
+  }
+}
