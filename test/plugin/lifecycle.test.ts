@@ -165,6 +165,14 @@ for (const { name, skip, start } of mosquittoSettings()) {
   })
 }
 
+t.test('two clients with one id: the loop is named', { skip: mosquittoMissing() }, async t => {
+  const broker = await startMosquitto(t)
+  const options = { url: broker.url, clientId: `same-${process.pid}`, reconnect: { min: 5, max: 20 } }
+  const apps = [await buildApp(t, options), await buildApp(t, options)]
+  for (const { app } of apps) await app.ready()
+  await waitFor(() => apps.some(({ logger }) => /is another client connected as/.test(logger.text())), 'the loop to be named')
+})
+
 t.test('ws to a broker, and mqtt over a prefix in the URL', { skip: mosquittoMissing() }, async t => {
   const broker = await startMosquitto(t, { wsPort: true })
   for (const url of [broker.wsUrl!, `${broker.url}/some/prefix`]) {
