@@ -1,5 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
-import { messageType, type ClosedMessage, type ConnectionHint, type HelloMessage, type Layout, type SettledMessage, type VersionMessage } from '../lib/bridge/protocol.ts'
+import { messageType, type ClosedMessage, type ConnectionHint, type HelloMessage, type Layout, type SettledMessage, type VersionMessage, type WorkerMessage } from '../lib/bridge/protocol.ts'
 import { FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, type MqttError } from '../lib/errors.ts'
 import type { PublishOptions, PublishResult } from '../lib/types.ts'
 import { payloadLength, publishLength } from '../lib/wire/encode.ts'
@@ -35,6 +35,8 @@ export class WorkerClient {
   #exiting = false
   /** Called once, when the main thread has answered. */
   onConnected: () => void = () => {}
+  /** Called with all that is handed over as long as the main thread has not answered. */
+  onUnanswered: (message: WorkerMessage) => void = () => {}
 
   readonly #endTurn = (): void => {
     this.#turnScheduled = false
@@ -55,6 +57,7 @@ export class WorkerClient {
     this.#maxBytes = hint?.maxBytes ?? MAX_BYTES
     this.#link = new Link(port, {
       onMessage: message => this.#receive(message),
+      onUnanswered: message => this.onUnanswered(message),
       onClose: () => this.fail(FST_MQTT_CLOSED('The thread that owns the connection has closed the port of this worker'), true)
     })
     process.on('exit', this.#onExit)

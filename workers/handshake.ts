@@ -1,5 +1,5 @@
-import { getEnvironmentData, MessageChannel, parentPort, postMessageToThread, threadId, type MessagePort } from 'node:worker_threads'
-import { ENVIRONMENT_KEY, MARK, PROTOCOL, type Environment, type Handshake } from '../lib/bridge/protocol.ts'
+import { BroadcastChannel, getEnvironmentData, MessageChannel, parentPort, postMessageToThread, threadId, type MessagePort } from 'node:worker_threads'
+import { ENVIRONMENT_KEY, MARK, PROTOCOL, SPARE_CHANNEL, type Environment, type Handshake, type WorkerMessage } from '../lib/bridge/protocol.ts'
 import { FST_MQTT_NO_PLUGIN, type MqttError } from '../lib/errors.ts'
 import { WorkerClient } from './client.ts'
 
@@ -36,6 +36,8 @@ class Search {
   readonly #namespace: string
   readonly #owner: number
   readonly #before: MqttError | undefined
+  readonly #id = `${threadId}.${Math.random().toString(36).slice(2)}`
+  #spare: BroadcastChannel | undefined
   // The promise of postMessageToThread keeps no thread alive, so these timers do.
   #deadline: NodeJS.Timeout | undefined
   #timer: NodeJS.Timeout | undefined
@@ -59,6 +61,7 @@ class Search {
       return
     }
     this.#client.onConnected = () => this.#stop()
+    this.#client.onUnanswered = message => this.#broadcast(message)
     this.#deadline = setTimeout(() => this.#giveUp(), GIVE_UP)
     this.#ask(port)
   }
@@ -116,12 +119,26 @@ class Search {
   #stop (error?: MqttError): void {
     clearTimeout(this.#deadline)
     clearTimeout(this.#timer)
+    this.#client.onUnanswered = () => {}
+    this.#spare?.close()
     // A thread too busy to answer may still find the port, and publish what is in it.
     if (error !== undefined) this.#client.fail(error, this.#unanswered)
   }
 
+  #broadcast (message: WorkerMessage): void {
+    if (this.#spare === undefined) {
+      this.#spare = new BroadcastChannel(SPARE_CHANNEL)
+      this.#spare.unref()
+    }
+    this.#spare.postMessage({ ...this.#sender, owner: this.#owner, message })
+  }
+
   #handshake (port: MessagePort): Handshake {
-    return { ns: MARK, protocol: PROTOCOL, namespace: this.#namespace, threadId, port }
+    return { ...this.#sender, port }
+  }
+
+  get #sender (): Omit<Handshake, 'port'> {
+    return { ns: MARK, protocol: PROTOCOL, namespace: this.#namespace, client: this.#id, threadId }
   }
 }
 

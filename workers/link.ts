@@ -6,6 +6,8 @@ export interface LinkHandlers {
   readonly onMessage: (message: unknown) => void
   /** The other side has closed the port, or is gone. */
   readonly onClose: () => void
+  /** Says something once more in a way that does not need the port. */
+  readonly onUnanswered: (message: WorkerMessage) => void
 }
 
 /**
@@ -22,8 +24,10 @@ export class Link {
   #kept: WorkerMessage[] = []
   readonly #onMessage: (message: unknown) => void
   readonly #onClose: () => void
+  readonly #onUnanswered: (message: WorkerMessage) => void
 
-  constructor (port: MessagePort, { onMessage, onClose }: LinkHandlers) {
+  constructor (port: MessagePort, { onMessage, onClose, onUnanswered }: LinkHandlers) {
+    this.#onUnanswered = onUnanswered
     this.#onMessage = onMessage
     // A port that fails before anybody answered is a matter for whoever looks for the main thread.
     this.#onClose = () => { if (this.#connected) onClose() }
@@ -53,7 +57,7 @@ export class Link {
       return
     }
     this.#kept.push(message)
-    if (!this.#held) this.#port.postMessage(message)
+    if (!this.#held) this.#sayUnanswered(message)
   }
 
   /** Takes what has arrived, without waiting for the event loop to bring it. */
@@ -89,6 +93,11 @@ export class Link {
   }
 
   #repost (): void {
-    for (const message of this.#kept) this.#port.postMessage(message)
+    for (const message of this.#kept) this.#sayUnanswered(message)
+  }
+
+  #sayUnanswered (message: WorkerMessage): void {
+    this.#port.postMessage(message)
+    if (!this.#connected) this.#onUnanswered(message)
   }
 }

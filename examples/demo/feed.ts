@@ -48,10 +48,6 @@ export class Feed {
     this.#status = status
   }
 
-  get watchers (): number {
-    return this.#streams.size
-  }
-
   add (response: ServerResponse): void {
     const stream = new EventStream(response)
     stream.replace('hello', { ...this.#greeting(), messages: this.#recent, now: Date.now() })

@@ -57,6 +57,11 @@ export class WorkerPort {
     // Not the worker's 'exit': that may come before the last of its messages, and this never does.
     port.on('close', () => this.end())
     port.unref()
+    if (this.#state !== 'open') {
+      // Its broadcast was not readable, or the application closes.
+      this.#post({ type: 'closed', taken: this.#intake.taken, message: 'Nothing more is taken from this worker' })
+      if (this.#state === 'closed') port.close()
+    }
     if (!this.#answers.empty) this.#answerSoon()
   }
 

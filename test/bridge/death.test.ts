@@ -45,6 +45,23 @@ for (const qos of [0, 1] as const) {
   })
 }
 
+for (const how of ['exit', 'throw', 'spin'] as const) {
+  t.test(`while the main thread is busy from before the first publish until after the end: ${how}`, async t => {
+    const station = new Station({ prefix: 'p' })
+    t.teardown(() => station.close())
+    const ended = new Int32Array(new SharedArrayBuffer(4))
+    const worker = spawn('flagged', { topic: 'last', count: COUNT, qos: 1, ended, how })
+    const end = endOf(worker)
+    t.not(Atomics.wait(ended, 0, 0, 10_000), 'timed-out')
+    if (how === 'spin') void worker.terminate()
+    // Long enough for the thread to be gone, so that its end and its last words are read in one turn.
+    Atomics.wait(ended, 0, 1, 200)
+    await end
+    await station.link.until(COUNT)
+    t.same(station.topics, Array.from({ length: COUNT }, (_, i) => `p/last/${i}`))
+  })
+}
+
 t.test('in a listener of exit', async t => {
   const station = new Station()
   t.teardown(() => station.close())

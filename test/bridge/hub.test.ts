@@ -91,7 +91,7 @@ t.test('attach takes our handshakes and leaves everything else alone', async t =
   station.bridge.attach(pool)
   station.bridge.attach(pool)
   const { port1, port2 } = new MessageChannel()
-  const ours = { ns: MARK, protocol: PROTOCOL, namespace: '', threadId: 1, port: port2 }
+  const ours = { ns: MARK, protocol: PROTOCOL, namespace: '', client: 'x', threadId: 1, port: port2 }
   for (const other of [undefined, null, 'text', {}, { ns: MARK }, { ...ours, protocol: 99 }, { ...ours, namespace: 'x' }, { ...ours, port: {} }]) {
     pool.emit('message', other)
   }

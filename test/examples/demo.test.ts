@@ -116,6 +116,11 @@ t.test('what the boxes of the page do: subscribe, publish, unsubscribe', async t
   await call('POST', '/publish', { topic: 'hello/object', payload: { a: 1 }, qos: 2 })
   t.match(await feed.until(({ entries }) => entries.find(isMessage('hello/object'))), { payload: '{"a":1}' })
 
+  await app.mqtt.publish('hello/bytes', Buffer.from([0xff, 0x00, 0x41]))
+  t.match(await feed.until(({ entries }) => entries.find(isMessage('hello/bytes'))), { payload: 'ff0041', size: 3 })
+  await app.mqtt.publish('hello/long', 'x'.repeat(5_000))
+  t.match(await feed.until(({ entries }) => entries.find(isMessage('hello/long'))), { payload: 'x'.repeat(600), size: 5_000, cut: true })
+
   await call('POST', '/subscribe', { filter: 'devices/1/telemetry/+' })
   await feed.until(({ entries }) => entries.find(entry => isMessage('devices/1/telemetry/humidity')(entry) && entry.subscribed))
 

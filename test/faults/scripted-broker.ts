@@ -63,6 +63,8 @@ export class ScriptedBroker {
 /** One connection, from the broker's side. */
 export class ScriptedConnection {
   readonly socket: net.Socket
+  /** From 0, in the order opened. */
+  readonly index: number
   /** Every packet, in the order it came in. */
   readonly received: Packet[] = []
   connect: IConnectPacket | undefined
@@ -70,8 +72,9 @@ export class ScriptedConnection {
   /** What the client sent that is no MQTT. */
   error: Error | undefined
 
-  constructor (socket: net.Socket, script: Script) {
+  constructor (socket: net.Socket, index: number, script: Script) {
     this.socket = socket
+    this.index = index
     const settings = { protocolVersion: 4 as 3 | 4 | 5 }
     const parser = mqttPacket.parser(settings)
     parser.on('packet', packet => {
@@ -172,7 +175,7 @@ export class ScriptedConnection {
 /** Starts one on a free port; it ends with the test. */
 export async function startScriptedBroker (t: Owner, script: Script = {}): Promise<ScriptedBroker> {
   const connections: ScriptedConnection[] = []
-  const server = net.createServer({ noDelay: true }, socket => { connections.push(new ScriptedConnection(socket, script)) })
+  const server = net.createServer({ noDelay: true }, socket => { connections.push(new ScriptedConnection(socket, connections.length, script)) })
   await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
   t.after(() => {
     for (const { socket } of connections) socket.destroy()

@@ -1,3 +1,4 @@
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { buildApp, connect } from '../support/app.ts'
 import { connectClient, refusal } from '../support/client.ts'
@@ -12,7 +13,7 @@ t.test('devices reach the embedded broker over TCP and over WebSocket on the Fas
   await app.listen({ port: 0, host: '127.0.0.1' })
   await connect(app)
   const { port, host } = app.mqtt.embedded!.address()!
-  const { port: httpPort } = app.addresses()[0]!
+  const httpPort = (app.server.address() as AddressInfo).port
 
   const overTcp = await connectClient(t, `mqtt://${host}:${port}`)
   const overWs = await connectClient(t, `ws://127.0.0.1:${httpPort}/mqtt`)
