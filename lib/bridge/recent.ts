@@ -11,10 +11,6 @@ export class Recent<V> {
 
   set (key: string, value: V): void {
     this.#map.set(key, value)
-    if (this.#map.size <= LIMIT) return
-    for (const oldest of this.#map.keys()) {
-      this.#map.delete(oldest)
-      return
-    }
+    if (this.#map.size > LIMIT) this.#map.delete(this.#map.keys().next().value!)
   }
 }

@@ -6,6 +6,8 @@ export interface Job {
   /** Jobs of one track and key run one after another, when the track keeps order. */
   readonly key: string
   run (): Promise<void> | undefined
+  /** It has to wait: what it holds on to counts from here on. */
+  keep (): void
 }
 
 /** A route, as the scheduler sees it. */
@@ -50,12 +52,14 @@ export class Scheduler {
     if (track.ordered) {
       const lane = track.lanes.get(job.key)
       if (lane !== undefined) {
+        job.keep()
         lane.push(job)
         return
       }
     }
     if (!this.#mayRun(track)) {
       if (track.ordered) track.lanes.set(job.key, new Fifo())
+      job.keep()
       this.#park(job)
       return
     }

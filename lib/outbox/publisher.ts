@@ -25,7 +25,9 @@ export class Publisher {
   readonly #outbox: Outbox
   readonly #source: Source
   readonly #topics: TopicCache
+  /** One for QoS 0, one for what may have to be kept: a frame in flight keeps its whole chunk of memory. */
   readonly #slab = new Slab()
+  readonly #keptSlab = new Slab()
   readonly #timeout: number
   readonly #version: () => ProtocolVersion
   readonly #onUnsendable: () => void
@@ -75,8 +77,9 @@ export class Publisher {
     const size = publishLength(name.length, length, qos, version, properties)
     const limit = this.#outbox.info?.maximumPacketSize ?? Infinity
     if (size > limit) throw FST_MQTT_PAYLOAD(`The packet has ${size} bytes, and the broker takes ${limit} at most`)
-    const start = this.#slab.reserve(size)
-    const { buffer } = this.#slab
+    const slab = qos === 0 ? this.#slab : this.#keptSlab
+    const start = slab.reserve(size)
+    const { buffer } = slab
     const end = encodePublish(buffer, start, name, bytes, length, qos, retain, version, properties)
 
     const plain = qos === 0 && !retain && options.timeout === undefined && signal === undefined && size <= RUN_FRAME_MAX

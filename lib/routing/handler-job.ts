@@ -51,6 +51,10 @@ abstract class HandlerJob implements Job {
     return undefined
   }
 
+  keep (): void {
+    this.message.keep(this.#reception.publish)
+  }
+
   #succeeded (): void {
     this.#counters.handled++
     this.#settle(0)

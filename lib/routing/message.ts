@@ -5,6 +5,8 @@ import { parseBody, parseJsonBody } from './body.ts'
 import type { MqttRoute } from './route.ts'
 import type { Scope } from './scope.ts'
 
+/** Not worth a copy. */
+const SMALL = 8 * 1024
 const NO_PROPERTIES: ReceivedProperties = Object.freeze({})
 const kUnparsed = Symbol('unparsed')
 
@@ -14,7 +16,7 @@ export class InboundMessage implements Message {
   readonly absoluteTopic: string
   readonly params: Message['params']
   readonly wildcards: readonly string[]
-  readonly payload: Buffer
+  payload: Buffer
   readonly qos: QoS
   readonly retain: boolean
   readonly dup: boolean
@@ -64,6 +66,16 @@ export class InboundMessage implements Message {
       this.#scope.abortOnClose(this.#abort)
     }
     return this.#abort.signal
+  }
+
+  /**
+   * It will wait for its turn: a few bytes must not keep a whole read of the socket in memory, or the inbox's limit in
+   * bytes would mean little. One copy serves all routes of the message.
+   */
+  keep (publish: Publish): void {
+    const { payload } = publish
+    if (payload.buffer.byteLength > 2 * payload.length + SMALL) publish.payload = Buffer.from(payload)
+    this.payload = publish.payload
   }
 
   /** Aborts `signal`, where somebody has asked for it. */

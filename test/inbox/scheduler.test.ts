@@ -7,13 +7,14 @@ function setUp (concurrency: number, trackOptions: { concurrency?: number, order
   const scheduler = new Scheduler(concurrency)
   const track = new Track({ concurrency: 100, order: 'topic', ...trackOptions })
   const started: string[] = []
+  const kept: string[] = []
   const held = (key: string, name: string, own = track): Held => {
     let finish!: () => void
     const pending = new Promise<void>(resolve => { finish = resolve })
-    return { job: { track: own, key, run: () => { started.push(name); return pending } }, finish }
+    return { job: { track: own, key, keep: () => { kept.push(name) }, run: () => { started.push(name); return pending } }, finish }
   }
-  const sync = (key: string, name: string): Job => ({ track, key, run: () => { started.push(name); return undefined } })
-  return { scheduler, track, started, held, sync }
+  const sync = (key: string, name: string): Job => ({ track, key, keep: () => { kept.push(name) }, run: () => { started.push(name); return undefined } })
+  return { scheduler, track, started, kept, held, sync }
 }
 
 const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve) })
@@ -28,13 +29,14 @@ t.test('what does not wait is done at once', t => {
 })
 
 t.test('one topic in order, different topics side by side', async t => {
-  const { scheduler, started, held, sync, track } = setUp(10)
+  const { scheduler, started, kept, held, sync, track } = setUp(10)
   const a1 = held('a', 'a1')
   const a2 = held('a', 'a2')
   const b1 = held('b', 'b1')
   for (const { job } of [a1, a2, b1]) scheduler.add(job)
   scheduler.add(sync('a', 'a3'))
   t.strictSame(started, ['a1', 'b1'])
+  t.strictSame(kept, ['a2', 'a3'], 'what waits is told so')
   a1.finish()
   await turn()
   t.strictSame(started, ['a1', 'b1', 'a2'])
