@@ -3,6 +3,8 @@ import type { Message } from '../../lib/index.ts'
 import type { MessageEntry } from './feed.ts'
 
 const SHOWN_BYTES = 600
+// A topic may have 65 535 bytes.
+const SHOWN_TOPIC = 300
 
 /** A message as the page lists it. */
 export function describeMessage (message: Message, kind: MessageEntry['kind'], subscribed: boolean): MessageEntry {
@@ -10,7 +12,7 @@ export function describeMessage (message: Message, kind: MessageEntry['kind'], s
   return {
     type: 'message',
     kind,
-    topic,
+    topic: topic.length > SHOWN_TOPIC ? `${topic.slice(0, SHOWN_TOPIC)}…` : topic,
     payload: preview(payload),
     size: payload.length,
     cut: payload.length > SHOWN_BYTES,

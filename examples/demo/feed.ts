@@ -58,9 +58,13 @@ export class Feed {
     if (this.#streams.size === 1) this.#startTimers()
   }
 
-  push (entry: ValueEntry | MessageEntry): void {
+  pushValue (entry: ValueEntry): void {
+    for (const stream of this.#streams) stream.pushValue(`${entry.id} ${entry.metric}`, entry)
+  }
+
+  pushMessage (entry: MessageEntry): void {
     // Telemetry comes in by the dozen; remembered, it would leave no room for anything else.
-    if (entry.type === 'message' && entry.kind !== 'telemetry') {
+    if (entry.kind !== 'telemetry') {
       this.#recent.push(entry)
       if (this.#recent.length > REMEMBERED) this.#recent.shift()
     }

@@ -28,7 +28,7 @@ class Commands {
   onCommand (message: Message<typeof command>): void {
     const { fleet, feed, filters } = this.#parts
     fleet.apply(message.params.id, parseCommand(message.body))
-    feed.push(describeMessage(message, 'command', filters.cover(message.topic)))
+    feed.pushMessage(describeMessage(message, 'command', filters.cover(message.topic)))
   }
 }
 
@@ -38,7 +38,7 @@ export function addHandlers (app: FastifyInstance, parts: Parts): Promise<unknow
 
   function show (message: Message, kind: MessageEntry['kind'], error?: Error): void {
     const entry = describeMessage(message, kind, filters.cover(message.topic))
-    feed.push(error === undefined ? entry : { ...entry, error: error.message })
+    feed.pushMessage(error === undefined ? entry : { ...entry, error: error.message })
   }
 
   // The types come from the pattern: `id` is a number, `metric` one of three words.
@@ -48,7 +48,7 @@ export function addHandlers (app: FastifyInstance, parts: Parts): Promise<unknow
     const value = Number(text)
     if (text === '' || !Number.isFinite(value)) throw new Error('telemetry is a number, such as 21.5')
     if (board.value(id, metric, value, message.receivedAt)) {
-      feed.push({ type: 'value', id, metric, value, at: message.receivedAt })
+      feed.pushValue({ type: 'value', id, metric, value, at: message.receivedAt })
     }
     show(message, 'telemetry')
   })

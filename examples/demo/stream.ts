@@ -10,6 +10,7 @@ const MAX_BUFFERED = 256 * 1024
 export class EventStream {
   readonly #response: ServerResponse
   readonly #latest = new Map<string, unknown>()
+  readonly #values = new Map<string, unknown>()
   #queue: unknown[] = []
   #skipped = 0
 
@@ -32,6 +33,11 @@ export class EventStream {
     }
   }
 
+  /** Queues a value, in place of the one with this key that is still waiting: no flood of messages pushes it out. */
+  pushValue (key: string, entry: unknown): void {
+    this.#values.set(key, entry)
+  }
+
   /** Queues an event of which only the newest matters. */
   replace (event: string, data: unknown): void {
     this.#latest.set(event, data)
@@ -42,8 +48,9 @@ export class EventStream {
     if (this.#response.writableLength > MAX_BUFFERED) return
     for (const [event, data] of this.#latest) this.#write(event, data)
     this.#latest.clear()
-    if (this.#queue.length === 0) return
-    this.#write('feed', { entries: this.#queue, skipped: this.#skipped })
+    if (this.#queue.length === 0 && this.#values.size === 0) return
+    this.#write('feed', { entries: [...this.#values.values(), ...this.#queue], skipped: this.#skipped })
+    this.#values.clear()
     this.#queue = []
     this.#skipped = 0
   }

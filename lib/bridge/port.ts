@@ -44,10 +44,6 @@ export class WorkerPort {
     })
   }
 
-  get bound (): boolean {
-    return this.#port !== undefined
-  }
-
   /** Gives the worker its port; what comes out of it again is left. */
   bind (port: MessagePort): void {
     const { prefix, version, maxBytes, window } = this.#options

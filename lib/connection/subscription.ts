@@ -50,10 +50,10 @@ export class Subscription {
     if (this.options.qos !== before) this.reconsider()
   }
 
-  /** True while the broker has not been asked for what is wanted now. */
+  /** True while the broker has not been asked for what is wanted now. More than what is wanted does no harm. */
   get stale (): boolean {
     const { sent, options } = this
-    return sent === undefined || sent.qos !== options.qos || sent.noLocal !== options.noLocal ||
+    return sent === undefined || sent.qos < options.qos || sent.noLocal !== options.noLocal ||
       sent.retainAsPublished !== options.retainAsPublished || sent.retainHandling !== options.retainHandling
   }
 
@@ -71,6 +71,11 @@ export class Subscription {
 
   release (owner: object): void {
     this.#owners.delete(owner)
+    this.unraise()
+  }
+
+  /** Back to what its owners want, whatever `raise` has added. */
+  unraise (): void {
     const [first] = this.#owners.values()
     if (first !== undefined) this.#merge(first)
   }

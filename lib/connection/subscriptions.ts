@@ -172,7 +172,10 @@ export class Subscriptions {
     const tree = new FilterTree<Subscription>()
     const plain = [...this.#byFilter.values()].filter(({ filter }) => parseShare(filter) === null)
     for (const subscription of plain) tree.add(subscription.filter, subscription)
-    for (const subscription of this.#byFilter.values()) subscription.coveredBy = undefined
+    for (const subscription of this.#byFilter.values()) {
+      subscription.coveredBy = undefined
+      subscription.unraise()
+    }
     for (const subscription of plain) {
       for (const other of tree.meeting(subscription.filter)) {
         if (covers(other, subscription)) subscription.coveredBy = other

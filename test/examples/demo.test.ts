@@ -209,6 +209,7 @@ t.test('a browser that does not read costs no memory', async t => {
   written.length = 0
   for (let i = 0; i < 10_000; i++) {
     stream.push(i)
+    stream.pushValue('temperature', -i)
     stream.replace('status', i)
     stream.flush()
   }
@@ -218,6 +219,7 @@ t.test('a browser that does not read costs no memory', async t => {
   t.equal(written.length, 2)
   t.match(written[0], 'data: 9999')
   const { entries, skipped } = JSON.parse(/data: (.*)/.exec(written[1]!)![1]!)
+  t.equal(entries.shift(), -9_999, 'values come first, the newest of each')
   t.equal(entries.length + skipped, 10_000)
   t.equal(entries.length, 500)
   t.equal(entries.at(-1), 9_999)

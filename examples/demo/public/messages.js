@@ -96,7 +96,7 @@ export function createMessages ({ list, box, empty, pause, search, toggles }) {
     },
     /** `skipped` entries came before these and were dropped, because this browser read too slowly. */
     add (messages, skipped) {
-      if (skipped > 0) messages = [{ kind: 'notice', at: Date.now(), topic: '', payload: `${skipped} readings and messages were skipped: this browser was too slow.` }, ...messages]
+      if (skipped > 0) messages = [{ kind: 'notice', at: Date.now(), topic: '', payload: `${skipped} messages were skipped: this browser was too slow.` }, ...messages]
       if (messages.length === 0) return
       if (holding()) {
         waiting = waiting.concat(messages).slice(-2 * KEPT)
