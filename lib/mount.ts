@@ -25,11 +25,13 @@ export class Mount {
     return this.#enter(instance).facade
   }
 
+  /** @throws `FST_MQTT_OPTIONS` when the name is another connection's, or a member of `app.mqtt` */
+  checkNamespace (name: string): void {
+    if (name in this.#Facade.prototype) throw FST_MQTT_OPTIONS(`namespace: "${name}" is taken`)
+  }
+
   /** Hangs another connection on this one's facades. */
   addNamespace (name: string, other: Mount): void {
-    if (name in this.#Facade.prototype) {
-      throw FST_MQTT_OPTIONS(`namespace: "${name}" is taken`)
-    }
     const instanceOf = this.#instanceOf
     Object.defineProperty(this.#Facade.prototype, name, {
       enumerable: true,

@@ -11,15 +11,20 @@ const mounts = new WeakMap<object, Mount>()
 
 async function multimqtt (app: FastifyInstance, options: MqttPluginOptions): Promise<void> {
   const resolved = resolveOptions(options)
+  const { namespace } = resolved
+  const first = mounts.get(app)
+  // Checked before anything is built: workers could find what a failed register leaves behind.
+  if (namespace === undefined && first !== undefined) throw FST_MQTT_OPTIONS('namespace: the plugin is registered already; a further connection needs one')
+  if (namespace !== undefined && first === undefined) throw FST_MQTT_OPTIONS('namespace: register the plugin without one first, on the same instance')
+  if (namespace !== undefined) first!.checkNamespace(namespace)
+
   const runtime = new Runtime(app, resolved)
   const mount = new Mount(runtime.parts, runtime.scope)
-  if (resolved.namespace === undefined) {
+  if (namespace === undefined) {
     app.decorate('mqtt', { getter (this: FastifyInstance) { return mount.facadeOf(this) as unknown as FastifyInstance['mqtt'] } })
     mounts.set(app, mount)
   } else {
-    const first = mounts.get(app)
-    if (first === undefined) throw FST_MQTT_OPTIONS('namespace: register the plugin without one first, on the same instance')
-    first.addNamespace(resolved.namespace, mount)
+    first!.addNamespace(namespace, mount)
   }
   // A truthy value resolved by these hooks would count as an error.
   app.addHook('onReady', async () => { await runtime.start() })

@@ -5,13 +5,13 @@ import type { PublishOptions, PublishResult } from '../lib/types.ts'
 import { payloadLength, publishLength } from '../lib/wire/encode.ts'
 import { toPayload } from '../lib/wire/payload.ts'
 import { encodeProperties } from '../lib/wire/properties.ts'
-import { validatePublishOptions } from '../lib/wire/publish-options.ts'
+import { checkPublishOptions, type CheckedPublishOptions } from '../lib/wire/publish-options.ts'
 import { TopicCache } from '../lib/wire/topic-cache.ts'
 import { Batch } from './batch.ts'
 import { Link } from './link.ts'
 import { CONFIRMED, deferred, Pending, rejected, rejectQuietly, reviveError, type Deferred } from './pending.ts'
 
-const NONE: PublishOptions = Object.freeze({})
+const NONE: CheckedPublishOptions = Object.freeze(checkPublishOptions({}))
 /** Until the main thread has said what it takes: the default of `outbox.maxBytes`. */
 const MAX_BYTES = 64 * 1024 * 1024
 
@@ -103,11 +103,11 @@ export class WorkerClient {
   }
 
   /** See `MultiMqtt.publish`. Never throws: bad input rejects. */
-  publish (topic: string, payload?: unknown, options: PublishOptions = NONE): Promise<PublishResult> {
+  publish (topic: string, payload?: unknown, options?: PublishOptions): Promise<PublishResult> {
     // A thread that does not come back to its event loop, as between the tasks of Piscina, gets its answers here.
     if (this.#batch.empty && (this.#unconfirmed > 0 || !this.#connected)) this.drain()
     try {
-      return this.#publish(topic, payload, options)
+      return this.#publish(topic, payload, options === undefined ? NONE : checkPublishOptions(options))
     } catch (error) {
       (error as MqttError).maybeSent = false
       return rejected(error as Error)
@@ -121,8 +121,7 @@ export class WorkerClient {
     this.#link.close()
   }
 
-  #publish (topic: string, payload: unknown, options: PublishOptions): Promise<PublishResult> {
-    if (options !== NONE) validatePublishOptions(options)
+  #publish (topic: string, payload: unknown, options: CheckedPublishOptions): Promise<PublishResult> {
     const { qos = 0, retain = false, absolute = false, timeout, signal } = options
     if (signal?.aborted === true) throw aborted(signal)
     const bytes = toPayload(payload)

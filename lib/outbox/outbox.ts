@@ -247,9 +247,8 @@ export class Outbox {
         gather.packet(pubrel(delivery))
         continue
       }
-      this.#adapt(delivery)
       // The broker may have become narrower meanwhile.
-      const error = unfit(delivery, this.#info!)
+      const error = this.#prepare(delivery)
       if (error !== undefined) {
         this.#window.close(delivery.qos)
         this.#settle(delivery, error, 0)
@@ -262,8 +261,7 @@ export class Outbox {
   }
 
   #send (delivery: Delivery, gather: Gather, zero: Delivery[]): void {
-    this.#adapt(delivery)
-    const error = unfit(delivery, this.#info!)
+    const error = this.#prepare(delivery)
     if (error !== undefined) {
       this.#settle(delivery, error, 0)
       return
@@ -287,10 +285,16 @@ export class Outbox {
     if (!awaited) this.onAwaiting()
   }
 
-  #adapt (delivery: Delivery): void {
+  /** Brings it into the layout of this connection; returns why it cannot be sent here, if so. */
+  #prepare (delivery: Delivery): Error | undefined {
     const before = delivery.bytes
-    delivery.adapt(this.#info!.version)
+    try {
+      delivery.adapt(this.#info!.version)
+    } catch (error) {
+      return error as Error
+    }
     this.#count(delivery.account, 0, delivery.bytes - before)
+    return unfit(delivery, this.#info!)
   }
 
   #count (account: Delivery['account'], messages: number, bytes: number): void {

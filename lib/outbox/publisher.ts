@@ -4,14 +4,14 @@ import { encodePublish, payloadLength, publishLength, Slab, type Frame } from '.
 import { encodeProperties } from '../wire/properties.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
 import { toPayload } from '../wire/payload.ts'
-import { validatePublishOptions } from '../wire/publish-options.ts'
+import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
 import { TopicCache } from '../wire/topic-cache.ts'
 import { Delivery } from './delivery.ts'
 import type { Outbox } from './outbox.ts'
 import type { Source } from './source.ts'
 
 const CONFIRMED: PublishResult = Object.freeze({ reasonCode: 0 })
-const NONE: PublishOptions = Object.freeze({})
+const NONE: CheckedPublishOptions = Object.freeze(checkPublishOptions({}))
 /** Frames above this are not joined to a run: a run settles, and is replaced, as one. */
 const RUN_FRAME_MAX = 8 * 1024
 
@@ -54,9 +54,9 @@ export class Publisher {
   }
 
   /** See `MultiMqtt.publish`. Never throws: bad input rejects. */
-  publish (topic: string, payload: unknown, options: PublishOptions = NONE): Promise<PublishResult> {
+  publish (topic: string, payload: unknown, options?: PublishOptions): Promise<PublishResult> {
     try {
-      return this.#publish(topic, payload, options)
+      return this.#publish(topic, payload, options === undefined ? NONE : checkPublishOptions(options))
     } catch (error) {
       (error as MqttError).maybeSent = false
       this.#outbox.counters.refused++
@@ -64,8 +64,7 @@ export class Publisher {
     }
   }
 
-  #publish (topic: string, payload: unknown, options: PublishOptions): Promise<PublishResult> {
-    if (options !== NONE) validatePublishOptions(options)
+  #publish (topic: string, payload: unknown, options: CheckedPublishOptions): Promise<PublishResult> {
     const { qos = 0, retain = false, signal } = options
     if (signal?.aborted === true) throw aborted(signal)
     const version = this.#version()
@@ -92,7 +91,7 @@ export class Publisher {
     return this.#deliver({ buffer, start, end }, version, qos, options, plain)
   }
 
-  #deliver (frame: Frame, version: ProtocolVersion, qos: QoS, options: PublishOptions, plain: boolean): Promise<PublishResult> {
+  #deliver (frame: Frame, version: ProtocolVersion, qos: QoS, options: CheckedPublishOptions, plain: boolean): Promise<PublishResult> {
     if (this.#now === 0) {
       this.#now = performance.now()
       queueMicrotask(this.#endTurn)

@@ -38,7 +38,7 @@ for (const qos of [0, 1] as const) {
   t.test(`QoS ${qos} out of memory`, async t => {
     const station = new Station()
     t.teardown(() => station.close())
-    const error = await endOf(spawn('andExhaust', burst, { resourceLimits: { maxOldGenerationSizeMb: 24 } }))
+    const error = await endOf(spawn('andExhaust', burst, { resourceLimits: { maxOldGenerationSizeMb: 32 } }))
     t.match(error, { code: 'ERR_WORKER_OUT_OF_MEMORY' })
     await station.link.until(COUNT)
     t.equal(station.received.length, COUNT)

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { EventEmitter } from 'node:events'
 import { getEnvironmentData, MessageChannel } from 'node:worker_threads'
 import { ENVIRONMENT_KEY, MARK, PROTOCOL, type Environment } from '../../lib/bridge/protocol.ts'
+import { defineTopic, getMqtt, mqtt } from '../../workers/index.ts'
 import { waitFor } from '../support/events.ts'
 import { Station } from './station.ts'
 import { Puppet, run } from './threads.ts'
@@ -100,6 +101,19 @@ t.test('attach takes our handshakes and leaves everything else alone', async t =
   t.equal(station.bridge.workers, 1)
   port1.close()
   await waitFor(() => station.bridge.workers === 0, 'the port to close')
+})
+
+t.test('the application\'s own thread is no worker', async t => {
+  const alone = { code: 'FST_MQTT_NO_PLUGIN', maybeSent: false }
+  await t.rejects(mqtt.publish('a', 'x'), alone)
+  const station = new Station()
+  t.teardown(() => station.close())
+  await t.rejects(mqtt.publish('a', 'x', { qos: 1 }), alone)
+  await t.rejects(mqtt.ready(), { code: 'FST_MQTT_NO_PLUGIN' })
+  t.throws(() => mqtt.topicFor('name' as never), { code: 'FST_MQTT_ROUTE_UNKNOWN' })
+  t.throws(() => mqtt.topicFor(defineTopic('a'), undefined as never, { absolute: true }), { code: 'FST_MQTT_NO_PLUGIN' })
+  t.equal(getMqtt(), mqtt)
+  t.equal(getMqtt('plant2'), getMqtt('plant2'))
 })
 
 t.test('a worker loads nothing heavy', async t => {

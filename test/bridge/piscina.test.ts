@@ -4,6 +4,7 @@ import { getEnvironmentData } from 'node:worker_threads'
 import { ENVIRONMENT_KEY } from '../../lib/bridge/protocol.ts'
 import { waitFor } from '../support/events.ts'
 import { Station } from './station.ts'
+import { PLAIN } from './threads.ts'
 
 const filename = new URL('./fixtures/tasks.js', import.meta.url).href
 const OK = { reasonCode: 0 }
@@ -11,7 +12,7 @@ const OK = { reasonCode: 0 }
 for (const atomics of ['sync', 'async', 'disabled'] as const) {
   t.test(`atomics: ${atomics}`, async t => {
     const station = new Station({ prefix: 'p' })
-    const pool = new Piscina({ filename, atomics, minThreads: 2, maxThreads: 2 })
+    const pool = new Piscina({ filename, ...PLAIN, atomics, minThreads: 2, maxThreads: 2 })
     t.teardown(() => station.close())
     t.teardown(() => pool.destroy())
 
@@ -30,7 +31,7 @@ for (const atomics of ['sync', 'async', 'disabled'] as const) {
 
 t.test('a thread that never turns its event loop gets its answers, and its room back', async t => {
   const station = new Station({ maxBytes: 10_000 })
-  const pool = new Piscina({ filename, maxThreads: 1, minThreads: 1 })
+  const pool = new Piscina({ filename, ...PLAIN, maxThreads: 1, minThreads: 1 })
   t.teardown(() => station.close())
   t.teardown(() => pool.destroy())
   for (let i = 0; i < 30; i++) {
@@ -42,7 +43,7 @@ t.test('a thread that never turns its event loop gets its answers, and its room 
 
 t.test('a pool whose threads come and go', async t => {
   const station = new Station()
-  const pool = new Piscina({ filename, minThreads: 0, maxThreads: 2, idleTimeout: 0 })
+  const pool = new Piscina({ filename, ...PLAIN, minThreads: 0, maxThreads: 2, idleTimeout: 0 })
   t.teardown(() => station.close())
   t.teardown(() => pool.destroy())
   for (let i = 0; i < 4; i++) {
@@ -55,7 +56,7 @@ t.test('a pool whose threads come and go', async t => {
 t.test('abort and destroy', async t => {
   const station = new Station()
   t.teardown(() => station.close())
-  const pool = new Piscina({ filename, maxThreads: 1 })
+  const pool = new Piscina({ filename, ...PLAIN, maxThreads: 1 })
   const controller = new AbortController()
   const ended = new Int32Array(new SharedArrayBuffer(4))
   const task = pool.run({ topic: 'abort', count: 100, ended }, { name: 'andSpin', signal: controller.signal })
@@ -76,7 +77,7 @@ t.test('abort and destroy', async t => {
 t.test('attach takes a pool, too', async t => {
   const station = new Station()
   // As if the pool could not know where to look.
-  const pool = new Piscina({ filename, maxThreads: 1, minThreads: 1 })
+  const pool = new Piscina({ filename, ...PLAIN, maxThreads: 1, minThreads: 1 })
   t.teardown(() => station.close())
   t.teardown(() => pool.destroy())
   station.bridge.attach(pool)

@@ -8,9 +8,12 @@ type Name = keyof Tasks
 type Argument<N extends Name> = Parameters<Tasks[N]>[0]
 type Result<N extends Name> = Awaited<ReturnType<Tasks[N]>>
 
+/** Without the loaders of the test runner, which each thread would start with: they take a second and 20 MB. */
+export const PLAIN = { execArgv: [] as string[] } as const
+
 /** A worker thread that runs one of the tasks. */
 export function spawn<N extends Name> (name: N, arg: Argument<N>, options: WorkerOptions = {}): Worker {
-  return new Worker(new URL('./fixtures/entry.js', import.meta.url), { ...options, workerData: { name, arg } })
+  return new Worker(new URL('./fixtures/entry.js', import.meta.url), { ...PLAIN, ...options, workerData: { name, arg } })
 }
 
 /** What a worker's task returned, once the worker has ended by itself. */

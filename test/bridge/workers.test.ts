@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { waitFor } from '../support/events.ts'
 import { Station } from './station.ts'
-import { endOf, resultOf, run, spawn } from './threads.ts'
+import { endOf, PLAIN, resultOf, run, spawn } from './threads.ts'
 
 const OK = { reasonCode: 0 }
 
@@ -110,7 +110,7 @@ for (const attach of [false, true]) {
     const outer = new Station()
     if (attach) await outer.close()
     t.teardown(() => outer.close())
-    const host = new Worker(new URL('./fixtures/host.js', import.meta.url), { workerData: { attach } })
+    const host = new Worker(new URL('./fixtures/host.js', import.meta.url), { ...PLAIN, workerData: { attach } })
     t.same(await resultOf(host), { topics: ['inner/nested/0', 'inner/nested/1'], results: [OK, OK] })
     t.equal(outer.received.length, 0)
   })
