@@ -14,7 +14,7 @@ async function multimqtt (app: FastifyInstance, options: MqttPluginOptions): Pro
   const { namespace } = resolved
   const first = mounts.get(app)
   // Checked before anything is built: workers could find what a failed register leaves behind.
-  if (namespace === undefined && first !== undefined) throw FST_MQTT_OPTIONS('namespace: the plugin is registered already; a further connection needs one')
+  if (namespace === undefined && app.hasDecorator('mqtt')) throw FST_MQTT_OPTIONS('namespace: the plugin is registered already; a further connection needs one')
   if (namespace !== undefined && first === undefined) throw FST_MQTT_OPTIONS('namespace: register the plugin without one first, on the same instance')
   if (namespace !== undefined) first!.checkNamespace(namespace)
 

@@ -4,7 +4,7 @@ import mqttPacket, {
   type IPubrecPacket, type IPubackPacket, type IPubrelPacket, type ISubackPacket, type ISubscribePacket,
   type IUnsubackPacket, type IUnsubscribePacket
 } from 'mqtt-packet'
-import { waitFor } from '../support/events.ts'
+import { waitFor, type WaitOptions } from '../support/events.ts'
 import type { Owner } from '../support/folder.ts'
 
 /** Nothing: the default answer; false: no answer; an object: the default answer with these fields. */
@@ -106,8 +106,8 @@ export class ScriptedConnection {
   }
 
   /** Resolves with the packets of one type once there are `count`. */
-  async until<C extends Packet['cmd']> (cmd: C, count = 1): Promise<Array<Extract<Packet, { cmd: C }>>> {
-    await waitFor(() => this.of(cmd).length >= count, `${count} ${cmd}`).catch((error: unknown) => {
+  async until<C extends Packet['cmd']> (cmd: C, count = 1, options?: WaitOptions): Promise<Array<Extract<Packet, { cmd: C }>>> {
+    await waitFor(() => this.of(cmd).length >= count, `${count} ${cmd}`, options).catch((error: unknown) => {
       throw new Error(`${(error as Error).message}, ${this.of(cmd).length} came`)
     })
     return this.of(cmd)
