@@ -109,16 +109,19 @@ export class Runtime {
 
   /** Nothing more is taken in. HTTP handlers may go on publishing. */
   stop (): void {
+    this.#connection.announceClose()
     this.#inbox.stop()
+    // Handlers that heed it may give up, and their messages stay unacknowledged; the others run to their end.
+    this.scope.abortAll(FST_MQTT_CLOSED('The application is closing'))
     this.#broker?.detach()
   }
 
   /** Lets handlers end, confirms what was published, disconnects: all within `closeTimeout`. */
   async close (): Promise<void> {
     const deadline = performance.now() + this.#options.closeTimeout
-    this.#inbox.stop()
-    await within(this.#inbox.idle(), deadline)
-    this.scope.abortAll(FST_MQTT_CLOSED('The application is closing'))
+    this.stop()
+    // A handler that hangs must not take the time in which the others' publishes are confirmed.
+    await within(this.#inbox.idle(), deadline - this.#options.closeTimeout / 4)
     this.#inbox.end()
     await this.#bridge.close()
     if (this.#connection.connected) await within(this.#outbox.drained(), deadline)
@@ -208,17 +211,15 @@ export class Runtime {
   #onReady (tap: Tap, info: ConnectInfo): void {
     this.#subscriptions.attach(info)
     this.#readiness.check()
-    // mqtt.js writes at the end of the tick. What waited in the outbox comes behind the SUBSCRIBEs, so that this
-    // application does not miss answers to it.
-    process.nextTick(() => { if (!tap.destroyed) this.#outbox.attach(tap, info) })
+    // Behind the SUBSCRIBEs, so that this application does not miss answers to what waited in the outbox.
+    this.#outbox.attach(tap, info)
   }
 
   #onDisconnected (tap: Tap, error: Error | undefined): void {
     this.#subscriptions.detach()
     this.#inbox.detach(tap)
     this.#outbox.detach(tap)
-    const closing = this.#connection.state === 'closing'
-    if (!closing) this.#app.log.warn({ err: error }, 'MQTT disconnected')
+    if (this.#connection.state !== 'closing') this.#app.log.warn({ err: error }, 'MQTT disconnected')
   }
 
   #onFailed (error: Error): void {

@@ -272,6 +272,10 @@ export interface MultiMqtt {
 
 /** What `attach` takes: a Worker, or a pool that emits its workers' messages. */
 export interface WorkerLike {
+  /** Of a Worker. */
+  readonly threadId?: number
+  /** A pool's workers, as Piscina and its like have them. */
+  readonly threads?: ReadonlyArray<{ readonly threadId: number }>
   on (event: 'message', listener: (message: unknown) => void): unknown
 }
 

@@ -31,6 +31,8 @@ export class Bridge {
   readonly #entry: HubEntry
   #closing: Promise<void> | undefined
   #closed = false
+  readonly #attached: WorkerLike[] = []
+  readonly #attachedThreads = new Set<number>()
 
   constructor (options: BridgeOptions) {
     const { namespace = '', log, prefix, version, maxBytes } = options
@@ -42,6 +44,7 @@ export class Bridge {
     }
     this.#entry = {
       namespace,
+      owns: threadId => this.#owns(threadId),
       hint: () => ({ prefix, version: version(), maxBytes }),
       accept: ({ port, threadId, client }) => this.accept(port, threadId, client),
       adopt: ({ client, threadId, message }) => this.#adopt(client, threadId, message)
@@ -63,6 +66,11 @@ export class Bridge {
     if (this.#closed) dismiss(worker)
   }
 
+  #owns (threadId: number): boolean {
+    return this.#attachedThreads.has(threadId) ||
+      this.#attached.some(({ threads }) => threads?.some(thread => thread.threadId === threadId) === true)
+  }
+
   /** A worker whose port has not arrived, and may never. */
   #adopt (client: string, threadId: number, message: unknown): void {
     let worker = this.#orphans.get(client)
@@ -76,6 +84,9 @@ export class Bridge {
 
   /** See `MultiMqtt.attach`. Messages that are not ours are left alone, and nothing is ever sent to the worker's own port. */
   attach (workerOrPool: WorkerLike): void {
+    this.#attached.push(workerOrPool)
+    // Kept apart: a worker that has exited has no thread id any more, and its handshake may still be on its way.
+    if (workerOrPool.threadId !== undefined) this.#attachedThreads.add(workerOrPool.threadId)
     workerOrPool.on('message', message => {
       if (this.#closed || !isHandshake(message) || message.namespace !== this.#namespace) return
       threadHub().claim(message, this.#entry)

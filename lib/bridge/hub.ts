@@ -8,6 +8,8 @@ import { Recent } from './recent.ts'
 /** A connection that workers may publish through. */
 export interface HubEntry {
   readonly namespace: string
+  /** Whether this worker was given to this connection by `attach`. */
+  owns (threadId: number): boolean
   /** What workers spawned from now on are told. */
   hint (): Omit<ConnectionHint, 'threadId'>
   /** A worker asks for this connection. */
@@ -83,14 +85,15 @@ class ThreadHub implements Hub {
     this.#channel?.close()
   }
 
-  /** Several applications in one process: the last one registered that is still open. */
-  #find (namespace: string): HubEntry | undefined {
-    return this.#entries.findLast(entry => entry.namespace === namespace)
+  /** Several applications in one process: the one that the worker was attached to, else the last one registered that is still open. */
+  #find (namespace: string, threadId: number): HubEntry | undefined {
+    const entries = this.#entries.filter(entry => entry.namespace === namespace)
+    return entries.findLast(entry => entry.owns(threadId)) ?? entries.at(-1)
   }
 
   readonly #onWorkerMessage = (value: unknown, source: number): void => {
     if (!isHandshake(value)) return
-    const entry = this.#find(value.namespace)
+    const entry = this.#find(value.namespace, source)
     // Closed rather than left to lie, so that frames in it are not published long after the worker gave up.
     if (entry === undefined) value.port.close()
     else this.claim({ ...value, threadId: source }, entry)
@@ -108,7 +111,7 @@ class ThreadHub implements Hub {
     if (!this.#spares.delete(spare)) return
     let arrival = this.#arrivals.get(spare.client)
     if (arrival === undefined) {
-      const entry = this.#find(spare.namespace)
+      const entry = this.#find(spare.namespace, spare.threadId)
       if (entry === undefined) return
       arrival = { entry, handshake: false }
       this.#arrivals.set(spare.client, arrival)

@@ -75,6 +75,8 @@ export class Connection {
   #tap: Tap | undefined
   #connectedAt = 0
   #everConnected = false
+  /** Nothing connects any more. */
+  #ending = false
   /** Why the current attempt or connection ended, as far as it is known. */
   #cause: Error | undefined
   #refusal: number | undefined
@@ -114,8 +116,9 @@ export class Connection {
     return this.#protocol.version
   }
 
+  /** True while there is a connection, also while closing drains through it. */
   get connected (): boolean {
-    return this.state === 'connected'
+    return this.#tap?.info !== undefined && !this.#tap.destroyed
   }
 
   /** Starts connecting, and goes on until `close`. Returns at once. */
@@ -125,12 +128,18 @@ export class Connection {
     void this.#attempt()
   }
 
+  /** The application is closing: what is left goes through the connection yet, made anew if need be. */
+  announceClose (): void {
+    this.#enter('closing')
+  }
+
   /**
    * Sends DISCONNECT, if connected, behind everything written so far and waits until the socket has ended,
    * `timeout` milliseconds at most. Nothing connects afterwards.
    */
   async close (timeout: number): Promise<void> {
-    if (this.state === 'closed') return
+    if (this.#ending) return
+    this.#ending = true
     this.#enter('closing')
     clearTimeout(this.#timer)
     const tap = this.#tap
@@ -165,7 +174,7 @@ export class Connection {
       this.#failed(error as Error)
       return
     }
-    if (this.state === 'closing' || this.state === 'closed') return
+    if (this.#ending) return
     this.#configure(details)
     try {
       this.client.connect()
@@ -233,7 +242,7 @@ export class Connection {
   }
 
   #connected (tap: Tap, info: ConnectInfo): void {
-    if (this.state === 'closing' || this.state === 'closed') {
+    if (this.#ending) {
       tap.destroy()
       return
     }
@@ -263,7 +272,7 @@ export class Connection {
       this.#cause = this.#takeover.ended(uptime, this.#cause) ?? this.#cause
       this.#events.onDisconnected(tap, this.#cause)
     }
-    if (this.state === 'closing' || this.state === 'closed') return
+    if (this.#ending) return
     const refusal = this.#refusal
     const versionRefused = refusal !== undefined && isVersionRefusal(refusal, tap.version)
     const silent = tap.info === undefined && refusal === undefined && this.#cause === undefined
@@ -277,7 +286,7 @@ export class Connection {
   #failed (cause: Error | undefined, refusal?: number): void {
     const error = cause ?? Object.assign(new Error('The broker closed the connection'), { code: 'ECONNRESET' })
     this.lastError = { code: (error as MqttError).code ?? error.name, message: error.message }
-    if (this.state === 'closing' || this.state === 'closed') return
+    if (this.#ending) return
     const lasting = refusal !== undefined && isLastingRefusal(refusal)
     this.#enter(lasting ? 'refused' : this.#everConnected ? 'reconnecting' : 'connecting')
     this.#events.onFailed(error)

@@ -23,6 +23,8 @@ export class Subscription {
   /** What was last sent to the broker, to see whether it is still what is wanted. */
   sent: SubscriptionOptions | undefined
   readonly #owners = new Map<object, SubscriptionOptions>()
+  /** Why there will be no answer any more. */
+  #over: Error | undefined
   #waiting: Array<{ resolve: (granted: Granted) => void, reject: (error: Error) => void }> = []
 
   constructor (filter: string, id: number, options: SubscriptionOptions) {
@@ -83,7 +85,7 @@ export class Subscription {
   /** Settles with the broker's answer, which may have come already. */
   async answered (): Promise<Granted> {
     if (this.status === 'active') return this.#grant()
-    const { error } = this
+    const error = this.#over ?? this.error
     if (error !== undefined) throw error
     return new Promise((resolve, reject) => { this.#waiting.push({ resolve, reject }) })
   }
@@ -99,7 +101,7 @@ export class Subscription {
     this.status = 'refused'
     this.granted = undefined
     this.error = error
-    this.fail(error)
+    for (const { reject } of this.#waiting.splice(0)) reject(error)
   }
 
   /** The connection is gone: whether the broker still has it, the next one will say. */
@@ -115,8 +117,9 @@ export class Subscription {
     this.sent = undefined
   }
 
-  /** Answers those who wait, without the broker having said anything. */
-  fail (error: Error): void {
+  /** Answers those who wait, now and later, without the broker having said anything. */
+  end (error: Error): void {
+    this.#over = error
     for (const { reject } of this.#waiting.splice(0)) reject(error)
   }
 

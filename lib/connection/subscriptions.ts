@@ -81,6 +81,7 @@ export class Subscriptions {
     } else {
       subscription.acquire(owner, options)
     }
+    if (this.#closed) subscription.end(closed())
     this.#unwanted.delete(filter)
     this.#scheduleConverge()
     return subscription
@@ -91,7 +92,7 @@ export class Subscriptions {
     subscription.release(owner)
     if (subscription.wanted) return
     const { filter, id } = subscription
-    subscription.fail(FST_MQTT_CLOSED(`The subscription to "${filter}" was taken back`))
+    subscription.end(FST_MQTT_CLOSED(`The subscription to "${filter}" was taken back`))
     if (this.#byFilter.get(filter) !== subscription) return
     this.#byFilter.delete(filter)
     this.#byId.delete(id)
@@ -127,7 +128,7 @@ export class Subscriptions {
     this.#info = undefined
     clearTimeout(this.#retry)
     for (const subscription of this.#byFilter.values()) {
-      subscription.fail(FST_MQTT_CLOSED('The application has closed before the broker answered the subscription'))
+      subscription.end(closed())
     }
   }
 
@@ -273,6 +274,10 @@ function packetOptions (options: SubscriptionOptions, info: ConnectInfo, id: num
     rh: options.retainHandling,
     ...(info.subscriptionIdentifiers && { properties: { subscriptionIdentifier: id } })
   } as IClientSubscribeOptions
+}
+
+function closed (): MqttError {
+  return FST_MQTT_CLOSED('The application has closed before the broker answered the subscription') as MqttError
 }
 
 /** Of two filters that match the same topics (`#` and `+/#`), one covers the other and not both each other. */

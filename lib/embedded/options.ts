@@ -55,14 +55,14 @@ export const DEFAULT_HOST = '127.0.0.1'
 export function validateEmbedded (options: EmbeddedOptions): void {
   const { port, host, ws, authenticate } = options
   if (port !== undefined && !(Number.isInteger(port) && port >= 0 && port <= 65_535)) {
-    throw new FST_MQTT_OPTIONS(`option embedded.port must be a port number, got ${String(port)}`)
+    throw new FST_MQTT_OPTIONS(`embedded.port: must be a port number, got ${String(port)}`)
   }
   if (ws !== undefined && !/^\/[^?#\s]*$/.test(ws)) {
-    throw new FST_MQTT_OPTIONS("option embedded.ws must be a path that begins with '/', without a query")
+    throw new FST_MQTT_OPTIONS("embedded.ws: must be a path that begins with '/', without a query")
   }
   if (host !== undefined && !isLoopback(host) && authenticate === undefined) {
     throw new FST_MQTT_OPTIONS(
-      `option embedded.host: '${host}' can be reached from other machines; give embedded.authenticate, or use '${DEFAULT_HOST}'`
+      `embedded.host: '${host}' can be reached from other machines; give embedded.authenticate, or use '${DEFAULT_HOST}'`
     )
   }
 }

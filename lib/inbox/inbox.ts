@@ -15,11 +15,12 @@ export interface Handling {
 /** One received message until all its jobs have settled. */
 export class Reception {
   readonly publish: Publish
-  readonly #done: (reasonCode: number) => void
+  readonly #done: (reasonCode: number, handled: boolean) => void
   #open = 1
   #reasonCode = 0
+  #handled = true
 
-  constructor (publish: Publish, done: (reasonCode: number) => void) {
+  constructor (publish: Publish, done: (reasonCode: number, handled: boolean) => void) {
     this.publish = publish
     this.#done = done
   }
@@ -32,7 +33,13 @@ export class Reception {
   /** A job has settled; a reason code of 0x80 or more tells the broker that it failed (MQTT 5). */
   settled (reasonCode: number): void {
     if (reasonCode > this.#reasonCode) this.#reasonCode = reasonCode
-    if (--this.#open === 0) this.#done(this.#reasonCode)
+    if (--this.#open === 0) this.#done(this.#reasonCode, this.#handled)
+  }
+
+  /** A job was interrupted by closing: the message stays unacknowledged, so that a kept session gets it again. */
+  interrupted (): void {
+    this.#handled = false
+    this.settled(0)
   }
 }
 
@@ -221,10 +228,10 @@ export class Inbox {
     this.messages++
     this.bytes += size
     let early = false
-    const reception = new Reception(publish, reasonCode => {
+    const reception = new Reception(publish, (reasonCode, handled) => {
       this.messages--
       this.bytes -= size
-      if (!early) acknowledge(reasonCode)
+      if (handled && !early) acknowledge(reasonCode)
       this.reconsider()
       if (this.messages === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
     })

@@ -8,6 +8,7 @@ import type { ProtocolVersion } from '../wire/packet.ts'
 import { checkedPrefix, resolveEndpoint } from './endpoint.ts'
 import type { MqttPluginOptions } from './plugin-options.ts'
 import { validateOptions } from './validate.ts'
+import { buildWill } from './will.ts'
 
 const MiB = 1024 * 1024
 
@@ -61,6 +62,10 @@ export function resolveOptions (options: MqttPluginOptions): ResolvedOptions {
   const embedded = own.embedded === true ? {} : own.embedded === false ? undefined : own.embedded
   if (embedded !== undefined) validateEmbedded(embedded)
   const { prefix: urlPrefix, username, password, ...endpoint } = resolveEndpoint(own)
+  if (own.credentials !== undefined && (username !== undefined || password !== undefined)) {
+    throw FST_MQTT_OPTIONS('credentials: gives username and password before each CONNECT; take them out of url')
+  }
+  const prefix = own.prefix === undefined ? urlPrefix : checkedPrefix('prefix', own.prefix)
   const session = { clean: own.session?.clean ?? true, expiry: own.session?.expiry }
   return {
     endpoint,
@@ -73,12 +78,12 @@ export function resolveOptions (options: MqttPluginOptions): ResolvedOptions {
     keepalive: own.keepalive ?? 15,
     connectTimeout: own.connectTimeout ?? 10_000,
     session,
-    will: own.will,
+    will: checkedWill(own.will, prefix),
     tls: { ...own.tls },
     reconnect: withDefaults({ min: 100, max: 30_000 }, own.reconnect),
     connect: own.connect ?? true,
     waitForConnection: own.waitForConnection === true ? WAIT : own.waitForConnection === false ? 0 : own.waitForConnection ?? 0,
-    prefix: own.prefix === undefined ? urlPrefix : checkedPrefix('prefix', own.prefix),
+    prefix,
     namespace: own.namespace,
     group: own.group,
     concurrency: own.concurrency ?? 64,
@@ -118,6 +123,12 @@ function defaultClientId (version: MqttPluginOptions['protocolVersion']): string
   if (version === 3) return `fastify-${random}`
   const app = (process.env.npm_package_name ?? '').replace(/^@[^/]*\//, '').replace(/[^\w.-]/g, '')
   return `${app === '' ? 'fastify' : app}-${hostname()}-${process.pid}-${random}`
+}
+
+/** A will that is known now fails now, not at every CONNECT. */
+function checkedWill (will: MqttPluginOptions['will'], prefix: string): MqttPluginOptions['will'] {
+  if (will !== undefined && typeof will !== 'function') buildWill(will, prefix)
+  return will
 }
 
 /** An option that is there but undefined does not hide its default. */

@@ -133,12 +133,13 @@ function explain (options: unknown): string {
   const errors = validator.Errors(options)
   const unknownNested = errors.find(error => error.keyword === 'boolean')
   if (unknownNested !== undefined) return `${dotted(unknownNested.instancePath)}: unknown option`
-  const [first] = errors
-  if (first === undefined) return 'The options are not valid'
-  const path = dotted(first.instancePath)
-  const alternatives = errors.filter(error => error.instancePath === first.instancePath && error.keyword !== 'anyOf').map(error =>
-    error.keyword === 'const' ? `must be ${JSON.stringify((error.params as { allowedValue: unknown }).allowedValue)}` : error.message)
-  return `${path}: ${[...new Set(alternatives)].join(' or ')}`
+  // Of the alternatives of a union, the one that came furthest is the one that was meant.
+  const depth = (path: string): number => path.split('/').length
+  const deepest = errors.reduce((best, error) => depth(error.instancePath) > depth(best) ? error.instancePath : best, '')
+  const here = errors.filter(({ instancePath, keyword }) => instancePath === deepest && keyword !== 'anyOf')
+  const values = here.filter(({ keyword }) => keyword === 'const').map(({ params }) => JSON.stringify((params as { allowedValue: unknown }).allowedValue))
+  const must = values.length > 0 ? `must be ${values.join(' or ')}` : [...new Set(here.map(({ message }) => message))].join(' or ')
+  return deepest === '' ? 'The options are not valid' : `${dotted(deepest)}: ${must}`
 }
 
 function dotted (instancePath: string): string {

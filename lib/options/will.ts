@@ -15,12 +15,20 @@ export function buildWill (options: WillOptions, prefix: string): Will {
   const name = absolute ? topic : addPrefix(prefix, topic)
   const reason = topicNameError(name)
   if (reason !== null) throw FST_MQTT_OPTIONS(`will.topic: ${reason}`)
-  const bytes = toPayload(payload)
+  const bytes = payloadOf(payload)
   return {
     topic: name,
     payload: typeof bytes === 'string' ? Buffer.from(bytes) : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
     qos,
     retain,
     ...(properties !== undefined && { properties })
+  }
+}
+
+function payloadOf (payload: unknown): string | Uint8Array {
+  try {
+    return toPayload(payload)
+  } catch (cause) {
+    throw FST_MQTT_OPTIONS(`will.payload: ${(cause as Error).message}`)
   }
 }

@@ -69,7 +69,14 @@ export class Facade implements Omit<MultiMqtt, Generic> {
       this.#parts.registry.add(this.#scope, instance, topic, options, methodHandler(method)))
   }
 
-  async subscribe (filters: string | readonly string[], options: SubscribeOptions = {}): Promise<Granted[]> {
+  subscribe (filters: string | readonly string[], options: SubscribeOptions = {}): Promise<Granted[]> {
+    const granted = this.#subscribe(filters, options)
+    // As with publish: one that nobody awaits ends no process; what was refused shows in the log and in status().
+    granted.catch(noop)
+    return granted
+  }
+
+  async #subscribe (filters: string | readonly string[], options: SubscribeOptions): Promise<Granted[]> {
     validateSubscribeOptions(options)
     const absolute = this.#absoluteFilters(filters, options.absolute)
     const wanted = absolute.map(filter => {
@@ -157,6 +164,8 @@ export class Facade implements Omit<MultiMqtt, Generic> {
     }))
   }
 }
+
+function noop (): void {}
 
 /** What is neither a topic nor a definition is the publisher's to refuse. */
 function isDefinition (topic: string | TopicDefinition): topic is TopicDefinition {

@@ -61,6 +61,11 @@ abstract class HandlerJob implements Job {
   }
 
   #failed (thrown: unknown): Promise<void> | undefined {
+    if (this.message.closing) {
+      this.message.finish()
+      this.#reception.interrupted()
+      return undefined
+    }
     this.#counters.failed++
     const error = thrown instanceof Error ? thrown : new Error(`A handler threw ${typeof thrown}`, { cause: thrown })
     const handling = this.#scope.handleError(error, this.message)

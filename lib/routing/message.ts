@@ -78,6 +78,11 @@ export class InboundMessage implements Message {
     this.payload = publish.payload
   }
 
+  /** True when the application is closing and the handler was told so by `signal`. */
+  get closing (): boolean {
+    return this.#abort?.signal.aborted === true && this.#abort.signal.reason === this.#scope.closing
+  }
+
   /** Aborts `signal`, where somebody has asked for it. */
   abort (reason: Error): void {
     // Made here if need be: a handler may look at it only after its time is up.

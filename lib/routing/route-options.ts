@@ -22,7 +22,7 @@ const routeChecks: Readonly<Record<keyof RouteOptions, Check>> = {
   ack: { test: value => value === 'handled' || value === 'received', must: "must be 'handled' or 'received'" },
   concurrency: { test: value => Number.isSafeInteger(value) && (value as number) >= 1, must: 'must be a whole number, 1 or more' },
   order: { test: value => value === 'topic' || value === 'none', must: "must be 'topic' or 'none'" },
-  handlerTimeout: { test: value => Number.isFinite(value) && (value as number) >= 0, must: 'must be a number of milliseconds, 0 or more' },
+  handlerTimeout: { test: value => typeof value === 'number' && value >= 0 && value < 2 ** 31, must: 'must be a number of milliseconds, 0 to 2 147 483 647' },
   config: { test: () => true, must: '' }
 }
 

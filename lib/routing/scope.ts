@@ -8,13 +8,15 @@ export class Scope {
   readonly instance: FastifyInstance
   readonly parent: Scope | undefined
   readonly parseJson: JsonParser
-  readonly #running: Set<AbortController>
+  readonly #root: Scope
+  readonly #running = new Set<AbortController>()
+  #closing: Error | undefined
   #errorHandler: ErrorHandler | undefined
 
   constructor (instance: FastifyInstance, parent?: Scope) {
     this.instance = instance
     this.parent = parent
-    this.#running = parent === undefined ? new Set() : parent.#running
+    this.#root = parent === undefined ? this : parent.#root
     this.parseJson = parent?.parseJson ?? fastifyJsonParser(instance)
   }
 
@@ -49,19 +51,26 @@ export class Scope {
     return undefined
   }
 
+  /** Why the signals of all handlers are aborted; undefined until the application closes. */
+  get closing (): Error | undefined {
+    return this.#root.#closing
+  }
+
   /** A handler looks at its signal: it is aborted when the application closes. */
   abortOnClose (controller: AbortController): void {
-    this.#running.add(controller)
+    if (this.closing !== undefined) controller.abort(this.closing)
+    else this.#root.#running.add(controller)
   }
 
   release (controller: AbortController): void {
-    this.#running.delete(controller)
+    this.#root.#running.delete(controller)
   }
 
-  /** Aborts the signals of all handlers that run, in every scope of the connection. */
+  /** Aborts the signals of all handlers, in every scope of the connection. */
   abortAll (reason: Error): void {
-    for (const controller of this.#running) controller.abort(reason)
-    this.#running.clear()
+    this.#root.#closing = reason
+    for (const controller of this.#root.#running) controller.abort(reason)
+    this.#root.#running.clear()
   }
 }
 

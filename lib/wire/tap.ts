@@ -109,6 +109,8 @@ export class Tap extends Duplex {
       if (done !== undefined) queueMicrotask(done)
       return
     }
+    // What mqtt.js has written in this tick is still corked: a SUBSCRIBE must not be overtaken by the publish it was for.
+    while (this.writableCorked > 0) this.uncork()
     const last = packets.length - 1
     if (last > 0) socket.cork()
     for (let i = 0; i < last; i++) socket.write(packets[i])

@@ -12,22 +12,28 @@ const UNACCEPTABLE_VERSION = Buffer.from([0x20, 2, 0, 1])
 
 t.test("'auto' asks for 5 and falls back to 3.1.1", t => {
   const refusals: Record<string, Parameters<typeof startScriptedBroker>[1]> = {
-    'CONNACK 1': { onConnect: (packet, connection) => {
-      if (packet.protocolVersion !== 5) return undefined
-      connection.raw(UNACCEPTABLE_VERSION)
-      return false
-    } },
+    'CONNACK 1': {
+      onConnect: (packet, connection) => {
+        if (packet.protocolVersion !== 5) return undefined
+        connection.raw(UNACCEPTABLE_VERSION)
+        return false
+      }
+    },
     'CONNACK 0x84': { onConnect: packet => packet.protocolVersion === 5 ? { reasonCode: 0x84 } : undefined },
-    'closing without CONNACK': { onConnect: (packet, connection) => {
-      if (packet.protocolVersion !== 5) return undefined
-      connection.socket.end()
-      return false
-    } },
-    'a reset without CONNACK': { onConnect: (packet, connection) => {
-      if (packet.protocolVersion !== 5) return undefined
-      connection.drop()
-      return false
-    } }
+    'closing without CONNACK': {
+      onConnect: (packet, connection) => {
+        if (packet.protocolVersion !== 5) return undefined
+        connection.socket.end()
+        return false
+      }
+    },
+    'a reset without CONNACK': {
+      onConnect: (packet, connection) => {
+        if (packet.protocolVersion !== 5) return undefined
+        connection.drop()
+        return false
+      }
+    }
   }
   for (const [name, script] of Object.entries(refusals)) {
     t.test(name, async t => {
@@ -167,7 +173,7 @@ t.test('credentials()', t => {
       let asked = 0
       const { app, broker } = await scriptedApp(t, {}, {
         credentials: async () => {
-          if (++asked < 3) throw rejection // eslint-disable-line no-throw-literal
+          if (++asked < 3) throw rejection
           return { username: 'u', password: 'p' }
         },
         reconnect: { min: 30, max: 30 }

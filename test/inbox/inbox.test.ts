@@ -25,7 +25,8 @@ for (const version of [5, 4] as const) {
     let handled = 0
     // PUBREC is lost with the connection.
     const { broker } = await liveApp(t, {
-      ...kept, onPubrec: (_packet, connection) => {
+      ...kept,
+      onPubrec: (_packet, connection) => {
         if (connection.index > 0) return undefined
         connection.drop()
         return false
@@ -84,7 +85,8 @@ for (const version of [5, 4] as const) {
   t.test(`${name}: QoS 2 whose handler failed is not handled again when PUBREC was lost`, async t => {
     let handled = 0
     const { broker } = await liveApp(t, {
-      ...kept, onPubrec: (_packet, connection) => {
+      ...kept,
+      onPubrec: (_packet, connection) => {
         if (connection.index > 0) return undefined
         connection.drop()
         return false

@@ -53,7 +53,8 @@ for (const version of [5, 4] as const) {
         (packet: P, connection: ScriptedConnection) => connection.index === 0 ? hook?.(packet, connection) : undefined
       const script = {
         onConnect: (_packet: unknown, connection: ScriptedConnection) => ({ sessionPresent: connection.index > 0 && session }),
-        onPublish: only(cut.onPublish), onPubrel: only(cut.onPubrel)
+        onPublish: only(cut.onPublish),
+        onPubrel: only(cut.onPubrel)
       } as Script
       const { app, broker } = await liveApp(t, script, { protocolVersion: version, ...durable })
       const outcomes = await publishAll(app, 1, count, { qos: 2 })

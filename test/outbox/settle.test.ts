@@ -214,11 +214,13 @@ t.test('close', t => {
   })
 
   t.test('confirms what was published, in the order it was', async t => {
-    const { app, broker } = await liveApp(t, { onPublish: ({ messageId, qos }, connection) => {
-      if (qos !== 1) return undefined
-      setImmediate(() => { connection.send({ cmd: 'puback', messageId: messageId! }) })
-      return false
-    } }, { closeTimeout: 5_000, outbox: { inflight: 7 } })
+    const { app, broker } = await liveApp(t, {
+      onPublish: ({ messageId, qos }, connection) => {
+        if (qos !== 1) return undefined
+        setImmediate(() => { connection.send({ cmd: 'puback', messageId: messageId! }) })
+        return false
+      }
+    }, { closeTimeout: 5_000, outbox: { inflight: 7 } })
     const all = publishAll(app, 1, 300, n => ({ qos: n % 3 as 0 | 1 | 2 }))
     await app.close()
     t.ok((await all).every(({ code }) => code === 'ok'))

@@ -61,3 +61,19 @@ for (const { name, skip, start } of allSettings()) {
     }
   })
 }
+
+t.test('attach decides between applications of one process', async t => {
+  const first = await buildApp(t, { embedded: true, prefix: 'first' })
+  const second = await buildApp(t, { embedded: true, prefix: 'second' })
+  const seen: string[] = []
+  for (const { app } of [first, second]) {
+    app.mqtt.topic('worker/#', { qos: 1 }, message => { seen.push(message.absoluteTopic) })
+    await connect(app)
+  }
+  const pool = new Piscina<PublishJob, PublishOutcome>({ filename: TASK, minThreads: 1, maxThreads: 1 })
+  t.after(() => pool.destroy())
+  first.app.mqtt.attach(pool)
+  await pool.run({ task: 0, from: 0, count: 1, qos: 1 })
+  await waitFor(() => seen.length === 1, 'the message')
+  t.strictSame(seen, ['first/worker/0/1'])
+})
