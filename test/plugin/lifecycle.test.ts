@@ -165,6 +165,36 @@ for (const { name, skip, start } of mosquittoSettings()) {
   })
 }
 
+t.test('closing aborts the signal of handlers; what they give up stays unacknowledged', { skip: mosquittoMissing() }, async t => {
+  const broker = await startMosquitto(t)
+  const options = { url: broker.url, session: { clean: false, expiry: 60 }, clientId: `kept-${process.pid}` }
+  const first = await buildApp(t, { ...options, closeTimeout: 10_000 })
+  let started!: () => void
+  const running = new Promise<void>(resolve => { started = resolve })
+  first.app.mqtt.topic('job', { qos: 1 }, message => new Promise((_resolve, reject) => {
+    message.signal.addEventListener('abort', () => { reject(message.signal.reason as Error) })
+    started()
+  }))
+  await connect(first.app)
+  await first.app.mqtt.publish('job', 'unfinished', { qos: 1 })
+  await withinTime(running, 'the handler')
+  await withinTime(first.app.close(), 'close, long before closeTimeout', { within: 5_000 })
+  t.match(first.app.mqtt.status().counters, { handled: 0, failed: 0 })
+
+  const second = await buildApp(t, options)
+  const again = new Promise<string>(resolve => second.app.mqtt.topic('job', { qos: 1 }, message => { resolve(message.text()) }))
+  await connect(second.app)
+  t.equal(await withinTime(again, 'the message, again'), 'unfinished')
+})
+
+t.test('nothing waits for ever on an application that has closed', async t => {
+  const { app } = await buildApp(t, { embedded: true })
+  await connect(app)
+  await app.close()
+  await t.rejects(app.mqtt.subscribe('x'), { code: 'FST_MQTT_CLOSED' })
+  await t.rejects(app.mqtt.topic('y', () => {}).subscribed, { code: 'FST_MQTT_CLOSED' })
+})
+
 t.test('two clients with one id: the loop is named', { skip: mosquittoMissing() }, async t => {
   const broker = await startMosquitto(t)
   const options = { url: broker.url, clientId: `same-${process.pid}`, reconnect: { min: 5, max: 20 } }

@@ -115,6 +115,17 @@ t.test('several handlers in order, added and removed; routes come and go at any 
   t.equal(app.mqtt.status().counters.received, 3)
 })
 
+t.test('a publish does not overtake the subscription of a route declared before it', async t => {
+  const { app } = await buildApp(t, { embedded: true })
+  await connect(app)
+  const seen: string[] = []
+  for (let i = 0; i < 20; i++) {
+    app.mqtt.topic(`late/${i}`, { qos: 1 }, message => { seen.push(message.topic) })
+    void app.mqtt.publish(`late/${i}`, '', { qos: (i % 3) as 0 | 1 | 2 })
+  }
+  await waitFor(() => seen.length === 20, 'all of them')
+})
+
 t.test('a controller: methods with @topic, their own this, typed definitions', async t => {
   const alarm = defineTopic('alarm/<any(low,high):level>/<int:n>', { name: 'alarm' })
   class Devices {
