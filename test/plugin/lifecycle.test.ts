@@ -172,7 +172,7 @@ t.test('closing aborts the signal of handlers; what they give up stays unacknowl
   let started!: () => void
   const running = new Promise<void>(resolve => { started = resolve })
   first.app.mqtt.topic('job', { qos: 1 }, message => new Promise((_resolve, reject) => {
-    message.signal.addEventListener('abort', () => { reject(message.signal.reason as Error) })
+    message.signal.addEventListener('abort', () => { reject(new Error('gave up', { cause: message.signal.reason })) })
     started()
   }))
   await connect(first.app)
