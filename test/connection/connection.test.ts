@@ -40,7 +40,7 @@ t.test("'auto' asks for 5 and falls back to 3.1.1", t => {
       const { app, broker } = await scriptedApp(t, script!, { protocolVersion: 'auto', reconnect: { min: 50, max: 50 } })
       app.mqtt.topic('a', () => {})
       await app.ready()
-      await waitFor(() => app.mqtt.connected, 'the connection')
+      await waitFor(() => app.mqtt.connected, 'the connection', { within: 3_000 })
       t.equal(app.mqtt.protocolVersion, 4)
       t.ok(broker.connections.length <= 3, `${broker.connections.length} attempts`)
       t.equal(broker.connections[0]!.version, 5)

@@ -41,7 +41,8 @@ for (const version of [5, 4] as const) {
     broker.last.drop()
     const second = await broker.connection(1)
     await second.until('subscribe', 3)
-    t.strictSame(asked(second).sort(), ['+denied:1', '+ok1:1', '+ok2:1'])
+    // A refusal without a reason (0x80) may pass, so it is asked for more than once.
+    t.strictSame([...new Set(asked(second))].sort(), ['+denied:1', '+ok1:1', '+ok2:1'])
     second.drop()
     await broker.connection(2)
     await live(app)
