@@ -33,6 +33,12 @@ export class Fifo<T> {
     return item
   }
 
+  /** Throws out all that need not be kept. */
+  retain (keep: (item: T) => boolean): void {
+    this.#items = this.#items.slice(this.#head).filter(keep)
+    this.#head = 0
+  }
+
   * [Symbol.iterator] (): IterableIterator<T> {
     for (let i = this.#head; i < this.#items.length; i++) yield this.#items[i]!
   }

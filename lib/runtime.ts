@@ -54,6 +54,7 @@ export class Runtime {
         this.#app.log.error({ err: error }, 'MQTT subscription refused')
         this.#readiness.refused(error)
       },
+      onAwaiting: () => this.#inbox.reconsider(),
       onUnsendable: (filter, option) => this.#warnOnce(`The subscription to "${filter}" asks for ${option}, which needs MQTT 5`),
       onOverlap: (one, other) => this.#warnOnce(`The filters "${one}" and "${other}" overlap: on MQTT 3.1.1 a broker may send a message of both twice, and nothing tells the copies apart`)
     })
@@ -176,10 +177,10 @@ export class Runtime {
       concurrency,
       ackOrder,
       dispatch: reception => this.#dispatcher.dispatch(reception),
-      onDropped: publish => this.#warnOnce(`The inbox is full: QoS 0 messages are dropped (status().counters.dropped counts them); the first on "${publish.topic}"`),
+      onDropped: () => this.#warnOnce('The inbox is full: QoS 0 messages are dropped (status().counters.dropped counts them)'),
       onOversize: ({ publish, bytes }) => this.#dispatcher.skipped(publish, this.scope,
         FST_MQTT_PAYLOAD(`A message of ${bytes} bytes was skipped: maxPayload is ${this.#options.maxPayload}`)),
-      outboxAwaits: () => this.#outbox.awaiting
+      outboxAwaits: () => this.#outbox.awaiting || this.#subscriptions.awaiting
     })
   }
 
@@ -218,7 +219,7 @@ export class Runtime {
   #onDisconnected (tap: Tap, error: Error | undefined): void {
     this.#subscriptions.detach()
     this.#inbox.detach(tap)
-    this.#outbox.detach(tap)
+    this.#outbox.detach(tap, tap.hungUp !== undefined)
     if (this.#connection.state !== 'closing') this.#app.log.warn({ err: error }, 'MQTT disconnected')
   }
 

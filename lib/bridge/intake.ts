@@ -108,7 +108,7 @@ export class Intake {
       this.#next = seq + 1
       start = end
       if (frame === undefined) continue
-      const plain = qos === 0 && !retain && own === undefined && !mayAbort && credit <= RUN_FRAME_MAX
+      const plain = qos === 0 && !retain && outbox.attached && own === undefined && !mayAbort && credit <= RUN_FRAME_MAX
       if (plain && this.#join(frame, credit)) continue
       if (credit >= this.#refusedFrom) {
         this.#refuse(seq, this.#lastError!, credit)

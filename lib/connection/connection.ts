@@ -100,7 +100,9 @@ export class Connection {
       clientId: options.clientId,
       keepalive: options.keepalive,
       connectTimeout: options.connectTimeout,
-      clean: options.session.clean
+      clean: options.session.clean,
+      // mqtt.js reads this one in its constructor only.
+      properties: { ...options.client.properties, receiveMaximum: options.receiveMaximum }
     })
     this.client.on('error', error => this.#clientFailed(error))
     this.client.on('close', () => this.#ended())
@@ -171,7 +173,7 @@ export class Connection {
     try {
       details = await this.#details()
     } catch (error) {
-      this.#failed(error as Error)
+      this.#failed(asError(error, 'credentials() or will()'))
       return
     }
     if (this.#ending) return
@@ -236,7 +238,7 @@ export class Connection {
         onDrain: own => events.onDrain(own)
       }
     })
-    tap.on('error', error => { this.#cause ??= error })
+    tap.on('error', error => { this.#cause ??= withoutCertificate(error) })
     this.#tap = tap
     return tap
   }
@@ -256,7 +258,7 @@ export class Connection {
   }
 
   #clientFailed (error: Error): void {
-    this.#cause ??= error
+    this.#cause ??= error.message === CONNACK_TIMEOUT ? FST_MQTT_TIMEOUT('The broker did not answer CONNECT within connectTimeout') : error
     // mqtt.js reads on after a parse error; nothing that follows one can be trusted.
     this.#tap?.destroy()
   }
@@ -275,7 +277,7 @@ export class Connection {
     if (this.#ending) return
     const refusal = this.#refusal
     const versionRefused = refusal !== undefined && isVersionRefusal(refusal, tap.version)
-    const silent = tap.info === undefined && refusal === undefined && this.#cause === undefined
+    const silent = tap.info === undefined && refusal === undefined && isHangUp(this.#cause)
     if ((versionRefused || silent) && this.#protocol.refused(versionRefused)) {
       void this.#attempt()
       return
@@ -293,6 +295,25 @@ export class Connection {
     const wait = lasting ? this.#backoff.slow() : this.#backoff.next()
     this.#timer = setTimeout(() => { void this.#attempt() }, wait)
   }
+}
+
+/** How mqtt.js says that there was no CONNACK in time. */
+const CONNACK_TIMEOUT = 'connack timeout'
+
+/** The connection came up and was ended before CONNACK, without a word. */
+function isHangUp (cause: Error | undefined): boolean {
+  return cause === undefined || ['ECONNRESET', 'EPIPE'].includes((cause as MqttError).code)
+}
+
+/** Whatever a function of the user's threw. */
+function asError (thrown: unknown, who: string): Error {
+  return thrown instanceof Error ? thrown : Object.assign(new Error(`${who} rejected with ${typeof thrown === 'string' ? thrown : typeof thrown}, not with an Error`), { code: 'ERR_UNKNOWN' })
+}
+
+/** Node hangs the peer's whole certificate, which is circular, on the error; it has no place in a log. */
+function withoutCertificate (error: Error): Error {
+  delete (error as { cert?: unknown }).cert
+  return error
 }
 
 /** exactOptionalPropertyTypes: an option that is not there is left out, not undefined. */

@@ -22,8 +22,8 @@ export class ProtocolChoice {
   }
 
   /**
-   * The broker refused the version (`certain`), or closed without CONNACK.
-   * Returns true when the next attempt asks for another version.
+   * The broker refused the version (`certain`), or closed without CONNACK: the next attempt asks for the other one.
+   * Returns true when that may be at once; back at the first one there is nobody who speaks either.
    */
   refused (certain: boolean): boolean {
     if (!this.#auto) return false
@@ -31,6 +31,6 @@ export class ProtocolChoice {
     if (!certain && this.#proven) return false
     this.#proven = false
     this.#version = this.#version === 5 ? 4 : 5
-    return true
+    return this.#version === 4
   }
 }

@@ -20,8 +20,12 @@ export class Subscription {
   error: MqttError | undefined
   /** On 3.1.1: the subscription that brings this one's messages too. */
   coveredBy: Subscription | undefined
+  /** The broker may have it. */
+  known = false
   /** What was last sent to the broker, to see whether it is still what is wanted. */
-  sent: SubscriptionOptions | undefined
+  #sent: SubscriptionOptions | undefined
+  /** Of what was sent, what the broker has answered. */
+  #answered: SubscriptionOptions | undefined
   readonly #owners = new Map<object, SubscriptionOptions>()
   /** Why there will be no answer any more. */
   #over: Error | undefined
@@ -54,7 +58,8 @@ export class Subscription {
 
   /** True while the broker has not been asked for what is wanted now. More than what is wanted does no harm. */
   get stale (): boolean {
-    const { sent, options } = this
+    const { options } = this
+    const sent = this.#sent
     return sent === undefined || sent.qos < options.qos || sent.noLocal !== options.noLocal ||
       sent.retainAsPublished !== options.retainAsPublished || sent.retainHandling !== options.retainHandling
   }
@@ -90,6 +95,25 @@ export class Subscription {
     return new Promise((resolve, reject) => { this.#waiting.push({ resolve, reject }) })
   }
 
+  /** A SUBSCRIBE goes out; returns what it asks for. */
+  send (): SubscriptionOptions {
+    this.#sent = this.options
+    this.known = true
+    this.status = 'pending'
+    return this.#sent
+  }
+
+  /** True when this is what was last sent. */
+  isLatest (options: SubscriptionOptions): boolean {
+    return this.#sent === options
+  }
+
+  /** The broker has granted what was last sent. */
+  answer (qos: QoS): void {
+    this.#answered = this.#sent
+    this.grant(qos)
+  }
+
   grant (qos: QoS): void {
     this.status = 'active'
     this.granted = qos
@@ -104,17 +128,38 @@ export class Subscription {
     for (const { reject } of this.#waiting.splice(0)) reject(error)
   }
 
-  /** The connection is gone: whether the broker still has it, the next one will say. */
+  /** The connection is gone: whether the broker still has it, the next one will say. What was not answered is lost. */
   suspend (): void {
     if (this.status === 'active') this.status = 'pending'
+    if (this.#sent !== this.#answered) this.#sent = undefined
+  }
+
+  /** The session was kept, and with it what the broker has answered. */
+  resume (): void {
+    if (this.#sent !== undefined && this.granted !== undefined && !this.stale) this.grant(this.granted)
+    else this.again()
   }
 
   /** The broker does not have it any more. */
   forget (): void {
+    this.known = false
+    this.again()
+  }
+
+  /** It has to be asked for again. */
+  again (): void {
     this.status = 'pending'
     this.granted = undefined
     this.error = undefined
-    this.sent = undefined
+    this.#sent = undefined
+    this.#answered = undefined
+  }
+
+  /** It is not subscribed by itself any more, since another brings its messages. */
+  unsubscribed (): void {
+    this.known = false
+    this.#sent = undefined
+    this.#answered = undefined
   }
 
   /** Answers those who wait, now and later, without the broker having said anything. */

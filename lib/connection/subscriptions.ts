@@ -1,10 +1,10 @@
 import type { IClientSubscribeOptions, MqttClient } from 'mqtt'
 import { FST_MQTT_CLOSED, FST_MQTT_SUBSCRIBE_REFUSED, type MqttError } from '../errors.ts'
-import { filterCovers, filterMatches, filtersOverlap, parseShare } from '../topics/filter.ts'
-import { FilterTree } from '../topics/filter-tree.ts'
+import { filterMatches, parseShare } from '../topics/filter.ts'
 import type { Granted, QoS, SubscriptionStatus } from '../types.ts'
 import { reasonName } from '../wire/packet.ts'
 import type { ConnectInfo } from '../wire/tap.ts'
+import { assignCovers } from './covers.ts'
 import { Subscription, type SubscriptionOptions } from './subscription.ts'
 import { SubscriptionIds } from './subscription-ids.ts'
 
@@ -21,6 +21,8 @@ export interface SubscriptionEvents {
   onRefused (error: MqttError): void
   /** Options that the connection's version cannot carry; they are told, not silently dropped. */
   onUnsendable (filter: string, option: string): void
+  /** Answers of the broker begin or cease to be awaited. */
+  onAwaiting (): void
   /** Two filters that some brokers send a copy each for, and nothing tells the copies apart (MQTT 3.1.1). */
   onOverlap (one: string, other: string): void
 }
@@ -36,11 +38,11 @@ export class Subscriptions {
   readonly #events: SubscriptionEvents
   readonly #ids = new SubscriptionIds()
   readonly #byFilter = new Map<string, Subscription>()
-  readonly #byId = new Map<number, Subscription>()
   /** Filters that the broker still has, and nobody wants any more. */
   readonly #unwanted = new Set<string>()
   #info: ConnectInfo | undefined
   #closed = false
+  #unanswered = 0
   #converging = false
   #retry: NodeJS.Timeout | undefined
 
@@ -55,19 +57,15 @@ export class Subscriptions {
     return [...this.#byFilter.values()].map(subscription => subscription.toJSON())
   }
 
+  /** True while the broker owes an answer. */
+  get awaiting (): boolean {
+    return this.#unanswered > 0
+  }
+
   /** True when each filter has its answer, whatever it is. */
   get settled (): boolean {
     for (const { status } of this.#byFilter.values()) if (status === 'pending') return false
     return true
-  }
-
-  find (filter: string): Subscription | undefined {
-    return this.#byFilter.get(filter)
-  }
-
-  /** All that the broker was asked for: on 3.1.1, where messages do not say why they came. */
-  * [Symbol.iterator] (): IterableIterator<Subscription> {
-    yield * this.#byFilter.values()
   }
 
   /** Wants a filter for an owner. Subscribes now when connected, else at the next connection. */
@@ -77,7 +75,6 @@ export class Subscriptions {
       subscription = new Subscription(filter, this.#ids.allocate(filter), options)
       subscription.acquire(owner, options)
       this.#byFilter.set(filter, subscription)
-      this.#byId.set(subscription.id, subscription)
     } else {
       subscription.acquire(owner, options)
     }
@@ -95,12 +92,10 @@ export class Subscriptions {
     subscription.end(FST_MQTT_CLOSED(`The subscription to "${filter}" was taken back`))
     if (this.#byFilter.get(filter) !== subscription) return
     this.#byFilter.delete(filter)
-    this.#byId.delete(id)
     this.#ids.release(id)
-    const known = subscription.sent !== undefined
     // What it covered has to come by itself now, before it goes.
     this.#converge()
-    if (known && !this.#closed) {
+    if (subscription.known && !this.#closed) {
       this.#unwanted.add(filter)
       await this.#unsubscribe(filter)
     }
@@ -110,7 +105,7 @@ export class Subscriptions {
   attach (info: ConnectInfo): void {
     this.#info = info
     for (const subscription of this.#byFilter.values()) {
-      if (info.sessionPresent && subscription.granted !== undefined) subscription.grant(subscription.granted)
+      if (info.sessionPresent) subscription.resume()
       else subscription.forget()
     }
     if (info.sessionPresent) for (const filter of this.#unwanted) void this.#unsubscribe(filter)
@@ -158,81 +153,60 @@ export class Subscriptions {
   #converge (): void {
     const info = this.#info
     if (info === undefined || this.#closed) return
-    if (!info.subscriptionIdentifiers) this.#cover()
+    if (!info.subscriptionIdentifiers) assignCovers(this.#byFilter.values(), (one, other) => this.#events.onOverlap(one, other))
     for (const subscription of this.#byFilter.values()) {
       if (subscription.coveredBy !== undefined) this.#follow(subscription)
       else if (subscription.stale) this.#subscribe(subscription, info)
     }
   }
 
-  /**
-   * Where messages do not tell their subscription, a filter that another covers is not subscribed, or a broker that
-   * sends one copy for each would have handlers run twice. Filters that merely overlap cannot be told apart.
-   */
-  #cover (): void {
-    const tree = new FilterTree<Subscription>()
-    const plain = [...this.#byFilter.values()].filter(({ filter }) => parseShare(filter) === null)
-    for (const subscription of plain) tree.add(subscription.filter, subscription)
-    for (const subscription of this.#byFilter.values()) {
-      subscription.coveredBy = undefined
-      subscription.unraise()
-    }
-    for (const subscription of plain) {
-      for (const other of tree.meeting(subscription.filter)) {
-        if (covers(other, subscription)) subscription.coveredBy = other
-        else if (other !== subscription && !covers(subscription, other) && filtersOverlap(other.filter, subscription.filter)) {
-          this.#events.onOverlap(...[subscription.filter, other.filter].sort() as [string, string])
-        }
-      }
-    }
-    for (const subscription of plain) {
-      // The cover of a cover is the one that is subscribed.
-      while (subscription.coveredBy?.coveredBy !== undefined) subscription.coveredBy = subscription.coveredBy.coveredBy
-      subscription.coveredBy?.raise(subscription.options.qos)
-    }
-  }
-
   #follow (subscription: Subscription): void {
     const cover = subscription.coveredBy!
-    if (subscription.status !== 'pending' && subscription.sent === undefined) return
+    if (subscription.status !== 'pending' && !subscription.known) return
     cover.answered().then(
       ({ qos }) => {
         if (subscription.coveredBy !== cover) return
         subscription.grant(qos)
         // It was subscribed by itself until a wider filter came.
-        if (subscription.sent === undefined) return
-        subscription.sent = undefined
-        this.#client.unsubscribe(subscription.filter)
+        if (!subscription.known) return
+        subscription.unsubscribed()
+        void this.#unsubscribe(subscription.filter)
       },
-      (error: MqttError) => { if (subscription.coveredBy === cover) subscription.refuse(error) }
+      // Refused or taken back: it covers nothing.
+      () => { if (subscription.coveredBy === cover) this.#scheduleConverge() }
     )
   }
 
   #subscribe (subscription: Subscription, info: ConnectInfo): void {
     const { filter, id } = subscription
-    const options = subscription.options
-    subscription.sent = options
-    subscription.status = 'pending'
+    const options = subscription.send()
     if (info.version < 5) this.#warnUnsendable(filter, options)
+    const answered = this.#await()
     this.#client.subscribe(filter, packetOptions(options, info, id), (error, _granted, packet) => {
+      answered()
       // An answer from an earlier connection, or to what has been changed since, says nothing.
-      if (this.#info !== info || subscription.sent !== options) return
+      if (this.#info !== info || !subscription.isLatest(options)) return
       if (error === null) {
         const qos = (packet?.granted as number[] | undefined)?.[0] as QoS | undefined ?? options.qos
-        subscription.grant(qos)
+        subscription.answer(qos)
         this.#events.onGranted({ filter, qos })
         return
       }
       const refusal = refused(filter, error as Error & { packet?: { granted?: number[] } })
       // Without a code the connection is gone; the next one sends it again.
-      if (refusal === undefined) {
-        subscription.sent = undefined
-        return
-      }
+      if (refusal === undefined) return
       subscription.refuse(refusal)
       this.#events.onRefused(refusal)
+      // What it would have covered comes by itself.
+      this.#scheduleConverge()
       if (!LASTING.has(refusal.reasonCode!)) this.#retryLater()
     })
+  }
+
+  /** A packet is sent whose answer is awaited; returns what to call when it has come, or never will. */
+  #await (): () => void {
+    if (this.#unanswered++ === 0) this.#events.onAwaiting()
+    return () => { if (--this.#unanswered === 0) this.#events.onAwaiting() }
   }
 
   /** Permissions and quotas change: what was refused is asked for again, rarely. */
@@ -241,7 +215,7 @@ export class Subscriptions {
     this.#retry = setTimeout(() => {
       this.#retry = undefined
       for (const subscription of this.#byFilter.values()) {
-        if (subscription.status === 'refused' && !LASTING.has(subscription.error?.reasonCode ?? 0)) subscription.forget()
+        if (subscription.status === 'refused' && !LASTING.has(subscription.error?.reasonCode ?? 0)) subscription.again()
       }
       this.#converge()
     }, this.#options.retry).unref()
@@ -256,8 +230,10 @@ export class Subscriptions {
   #unsubscribe (filter: string): Promise<void> {
     const info = this.#info
     if (info === undefined) return Promise.resolve()
+    const answered = this.#await()
     return new Promise(resolve => {
       this.#client.unsubscribe(filter, error => {
+        answered()
         if (error == null && this.#info === info && !this.#byFilter.has(filter)) this.#unwanted.delete(filter)
         resolve()
       })
@@ -278,12 +254,6 @@ function packetOptions (options: SubscriptionOptions, info: ConnectInfo, id: num
 
 function closed (): MqttError {
   return FST_MQTT_CLOSED('The application has closed before the broker answered the subscription') as MqttError
-}
-
-/** Of two filters that match the same topics (`#` and `+/#`), one covers the other and not both each other. */
-function covers (wide: Subscription, narrow: Subscription): boolean {
-  if (wide === narrow || !filterCovers(wide.filter, narrow.filter)) return false
-  return !filterCovers(narrow.filter, wide.filter) || wide.id < narrow.id
 }
 
 function refused (filter: string, cause: Error & { packet?: { granted?: number[] } }): MqttError | undefined {

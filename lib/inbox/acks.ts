@@ -10,7 +10,8 @@ export interface InboxLink {
   send (packets: readonly Buffer[]): void
   hold (): void
   unhold (): void
-  destroy (error?: Error): unknown
+  /** Ends the connection behind all that was sent. */
+  disconnect (why?: Error): void
 }
 
 /**

@@ -58,8 +58,10 @@ export interface InboxOptions {
   outboxAwaits: () => boolean
 }
 
-/** How far over its limits the inbox may grow while reading must go on, before the connection is given up. */
+/** How far over its limits the inbox may grow while reading must go on, before messages are left unacknowledged. */
 const HARD_FACTOR = 2
+/** With a small limit, what one read brings must not be too much. */
+const HARD_MESSAGES = 1_000
 
 /** The reason code for a message over `maxPayload`: PUBACK and PUBREC know no "Packet too large". */
 const QUOTA_EXCEEDED = 0x97
@@ -67,12 +69,16 @@ const QUOTA_EXCEEDED = 0x97
 interface Epoch {
   readonly link: InboxLink
   readonly acks: Acks
+  /** Messages of it were thrown away unacknowledged: it has to end, so that they are sent again. */
+  lossy: boolean
 }
 
 /** A QoS 2 message between PUBLISH and PUBREL: remembered, so that it is handled once however often it is sent. */
 interface Exchange {
   handled: boolean
   reasonCode: number
+  /** Answered with a PUBREC of 0x80 or more, which ends the exchange if it arrives (MQTT 5 section 4.3.3). */
+  ended: boolean
   /** The receipt on the connection through which it came last. */
   receipt: Receipt
   epoch: Epoch
@@ -97,7 +103,7 @@ export class Inbox {
 
   /** A connection is up. Without the old session, ids of QoS 2 exchanges mean other messages now. */
   attach (link: InboxLink, info: ConnectInfo): void {
-    this.#epoch = { link, acks: new Acks(link, this.#options.ackOrder) }
+    this.#epoch = { link, acks: new Acks(link, this.#options.ackOrder), lossy: false }
     if (!info.sessionPresent) this.#exchanges.clear()
     this.reconsider()
   }
@@ -111,6 +117,11 @@ export class Inbox {
     if (epoch === undefined || epoch.link !== link) return
     // While closing, what comes is left unacknowledged: a kept session gets it again.
     if (this.#stopped) return
+    if (publish.qos > 0 && (epoch.lossy || this.#overflows())) {
+      // Read only for the sake of our own acknowledgements: see reconsider.
+      epoch.lossy = true
+      return
+    }
     this.counters.received++
     if (publish.qos === 0) this.#receiveOnce(publish)
     else if (publish.qos === 1) this.#receiveAcknowledged(epoch, publish)
@@ -127,7 +138,7 @@ export class Inbox {
     if (qos > 0) {
       const receipt = epoch.acks.expect(qos, packetId)
       // On MQTT 5 this code ends the exchange; 3.1.1 has none, and goes on with PUBREL.
-      if (qos === 2 && link.version < 5) this.#exchanges.set(packetId, { handled: true, reasonCode: 0, receipt, epoch })
+      if (qos === 2 && link.version < 5) this.#exchanges.set(packetId, { handled: true, reasonCode: 0, ended: false, receipt, epoch })
       epoch.acks.handled(receipt, QUOTA_EXCEEDED)
     }
     this.#options.onOversize(oversize)
@@ -168,23 +179,31 @@ export class Inbox {
     const epoch = this.#epoch
     if (epoch === undefined) return
     const { link } = epoch
-    if (!this.#fuller(1)) {
-      if (!this.#fuller(0.75)) link.unhold()
+    const awaits = this.#options.outboxAwaits()
+    // What was thrown away comes again on the next connection, as soon as there is room for it.
+    if (epoch.lossy && !this.#fuller(0.75)) {
+      this.#end(epoch)
       return
     }
-    if (!this.#options.outboxAwaits()) {
-      link.hold()
-      return
-    }
-    // Our own acknowledgements come behind the messages, and a handler may be waiting for one: read on.
-    link.unhold()
-    if (this.#fuller(HARD_FACTOR)) {
-      link.destroy(new Error('The inbox is full and the broker goes on sending; dropped the connection, so that what is not acknowledged is sent again'))
-    }
+    // Our own acknowledgements come behind the messages, and a handler may be waiting for one: then reading goes on.
+    if (this.#fuller(1) && !awaits) link.hold()
+    else if (awaits || !this.#fuller(0.75)) link.unhold()
   }
 
   #fuller (factor: number): boolean {
     return this.messages >= this.#options.maxMessages * factor || this.bytes >= this.#options.maxBytes * factor
+  }
+
+  #overflows (): boolean {
+    const { maxMessages, maxBytes } = this.#options
+    return this.bytes >= maxBytes * HARD_FACTOR || this.messages >= Math.max(maxMessages * HARD_FACTOR, maxMessages + HARD_MESSAGES)
+  }
+
+  /** Ends a connection behind the acknowledgements that are due on it. */
+  #end (epoch: Epoch): void {
+    if (this.#epoch !== epoch) return
+    this.#epoch = undefined
+    setImmediate(() => epoch.link.disconnect(new Error('The inbox was full and the broker went on sending: what was not acknowledged is sent again')))
   }
 
   #receiveOnce (publish: Publish): void {
@@ -202,23 +221,23 @@ export class Inbox {
   }
 
   #receiveExchange (epoch: Epoch, publish: Publish): void {
-    const receipt = epoch.acks.expect(2, publish.packetId)
     const known = this.#exchanges.get(publish.packetId)
-    if (known !== undefined) {
+    // Said twice on one connection: the answer to the first serves both.
+    if (known?.epoch === epoch && !known.receipt.handled) return
+    const receipt = epoch.acks.expect(2, publish.packetId)
+    if (known !== undefined && (!known.ended || publish.dup)) {
       known.receipt = receipt
       known.epoch = epoch
       if (known.handled) epoch.acks.handled(receipt, known.reasonCode)
       return
     }
-    const exchange: Exchange = { handled: false, reasonCode: 0, receipt, epoch }
+    const exchange: Exchange = { handled: false, reasonCode: 0, ended: false, receipt, epoch }
     this.#exchanges.set(publish.packetId, exchange)
     this.#handle(publish, reasonCode => {
       exchange.handled = true
       exchange.reasonCode = reasonCode
-      // A PUBREC of 0x80 or more ends the exchange (MQTT 5 section 4.3.3); 3.1.1 has none.
-      if (reasonCode >= 0x80 && exchange.epoch.link.version === 5 && this.#exchanges.get(publish.packetId) === exchange) {
-        this.#exchanges.delete(publish.packetId)
-      }
+      // Kept all the same: if the PUBREC is lost with its connection, the message comes again, flagged DUP.
+      exchange.ended = reasonCode >= 0x80 && exchange.epoch.link.version === 5
       exchange.epoch.acks.handled(exchange.receipt, reasonCode)
     }, exchange)
   }

@@ -88,12 +88,16 @@ export class Scheduler {
     })
   }
 
-  /** A job has ended: the next of its lane, then what the limits held back. Iterative, however many end at once. */
+  /**
+   * A job has ended: what waits for its lane or its track stands in line behind what has waited for longer, so a busy
+   * route does not keep the others from their turn. Iterative, however many end at once.
+   */
   #next (ended: Job): void {
     const { track } = ended
+    const waited = track.waiting.shift()
+    if (waited !== undefined) this.#waiting.push(waited)
     const successor = this.#advance(ended)
-    if (successor !== undefined) this.#runLane(successor)
-    while (track.waiting.length > 0 && this.#mayRun(track)) this.#runLane(track.waiting.shift()!)
+    if (successor !== undefined) this.#waiting.push(successor)
     while (this.#waiting.length > 0 && this.running < this.#concurrency && !this.#stopped) this.#runLane(this.#waiting.shift()!)
   }
 

@@ -29,12 +29,18 @@ export function resolveEndpoint (options: MqttPluginOptions): UrlParts {
   return {
     protocol,
     host: options.host ?? url.hostname,
-    port: options.port ?? (url.port === '' ? DEFAULT_PORTS[protocol] : Number(url.port)),
+    port: options.port ?? portOf(url, protocol),
     path: overWebSocket ? options.path ?? (url.pathname === '' ? '/' : url.pathname) : '',
     prefix: overWebSocket ? '' : checkedPrefix('url', decode('path', url.pathname)),
     username: url.username === '' ? undefined : decode('user', url.username),
     password: url.password === '' ? undefined : decode('password', url.password)
   }
+}
+
+function portOf (url: URL, protocol: Endpoint['protocol']): number {
+  if (url.port === '') return DEFAULT_PORTS[protocol]
+  if (url.port === '0') throw FST_MQTT_OPTIONS('url: 0 is no port')
+  return Number(url.port)
 }
 
 function parseUrl (text: string): URL {

@@ -7,6 +7,8 @@ import type { MqttPluginOptions } from './plugin-options.ts'
 
 const closed = { additionalProperties: false }
 const milliseconds = Type.Number({ minimum: 0, maximum: 2 ** 31 - 1 })
+/** Without one, a broker that is away would be asked without a rest. */
+const wait = Type.Number({ minimum: 1, maximum: 2 ** 31 - 1 })
 const count = Type.Integer({ minimum: 1 })
 const func = Type.Refine(Type.Unknown(), value => typeof value === 'function', () => 'must be a function')
 const bytes = Type.Refine(Type.Unknown(), value => typeof value === 'string' || value instanceof Uint8Array, () => 'must be text, bytes or a path')
@@ -50,7 +52,7 @@ const schema = Type.Object({
     ciphers: optional(Type.String()),
     rejectUnauthorized: optional(Type.Boolean())
   }, closed)),
-  reconnect: optional(Type.Object({ min: optional(milliseconds), max: optional(milliseconds) }, closed)),
+  reconnect: optional(Type.Object({ min: optional(wait), max: optional(wait) }, closed)),
   connect: optional(Type.Boolean()),
   waitForConnection: optional(Type.Union([Type.Boolean(), milliseconds])),
   prefix: optional(Type.String()),
@@ -89,6 +91,9 @@ const OWNED = new Set([
   'passphrase', 'rejectUnauthorized', 'socksProxy'
 ])
 
+/** CONNECT properties that the plugin sets from its options, or that its data plane does not know. */
+const OWNED_PROPERTIES = new Set(['receiveMaximum', 'maximumPacketSize', 'sessionExpiryInterval', 'topicAliasMaximum'])
+
 /**
  * Checks the options of `register`, one by one and against each other.
  *
@@ -115,6 +120,9 @@ export function validateOptions (options: MqttPluginOptions): void {
     if (!(converter?.pattern instanceof RegExp) || typeof converter.parse !== 'function' || typeof converter.format !== 'function') {
       throw FST_MQTT_OPTIONS(`converters.${name}: must be { pattern: RegExp, parse (text), format (value) }`)
     }
+  }
+  for (const key of Object.keys((options.client?.properties ?? {}) as object)) {
+    if (OWNED_PROPERTIES.has(key)) throw FST_MQTT_OPTIONS(`client.properties.${key}: is the plugin's own`)
   }
   options.workers?.topics?.forEach((filter, i) => {
     try {

@@ -20,6 +20,8 @@ export type Settle = (delivery: Delivery, error: Error | null, reasonCode: numbe
 export interface Account {
   messages: number
   bytes: number
+  /** One of its deliveries was given up while it was queued. */
+  gaveUp (): void
 }
 
 /**
@@ -45,8 +47,12 @@ export class Delivery implements Frame {
   maybeSent = false
   /** Its caller has an answer already (deadline, abort), but the exchange with the broker is not over. */
   abandoned = false
-  /** How many connections in a row died while this was the oldest unacknowledged one. */
-  failures = 0
+  /** Written on this connection, and not done on it. */
+  open = false
+  /** How often in a row the broker has hung up while it was open. */
+  tries = 0
+  /** It was the only one open when the broker hung up. */
+  suspected = false
   /** When its caller gives up, on performance.now()'s clock; Infinity is never. */
   readonly deadline: number
   readonly settle: Settle

@@ -26,8 +26,8 @@ export function timedOut (): Error {
   return FST_MQTT_TIMEOUT('The broker did not confirm this publish in time (option timeout, or publishTimeout)')
 }
 
-export function poisonous (connections: number): Error {
-  return FST_MQTT_POISON(`The broker hung up ${connections} times in answer to this publish; it is not sent again`)
+export function poisonous (): Error {
+  return FST_MQTT_POISON('The broker hangs up in answer to this publish; it is not sent again')
 }
 
 export function refused (reasonCode: number): Error {

@@ -25,13 +25,16 @@ export interface OutboxOptions {
 export interface OutboxLink {
   readonly ready: boolean
   send (packets: readonly Buffer[], done?: () => void): void
-  destroy (error?: Error): unknown
 }
 
 /** Handed to the socket at once; what is more waits for it to drain, so that it stays countable and replayable. */
 const WRITE_BYTES = 256 * 1024
-/** This many connections in a row that die on the same publish make it poison. */
-const POISON_AFTER = 3
+/** A publish is sent so often before it is taken for what the broker hangs up on. */
+const TRIES = 3
+/** The same on a network that resets connections for no reason of ours. */
+const TRIES_WHEN_FLAPPING = 6
+/** A connection that held this long, in milliseconds: the network does not flap. */
+const STABLE = 10_000
 
 /**
  * Publishes accepted and not yet settled. It holds encoded frames, so its limit in bytes is exact, keeps the order of
@@ -57,6 +60,11 @@ export class Outbox {
   readonly #deadlines = new Deadlines(now => this.#sweep(now))
   #link: OutboxLink | undefined
   #info: ConnectInfo | undefined
+  /** The broker hung up: what it may have hung up for is sent again one by one, to find it. */
+  #probing = false
+  /** A suspect was innocent: connections end by themselves here. */
+  #flapping = false
+  #attachedAt = 0
   #pumpScheduled = false
   #closed = false
   #idle: Array<() => void> = []
@@ -78,6 +86,11 @@ export class Outbox {
   /** True while an acknowledgement of the broker is needed to go on. */
   get awaiting (): boolean {
     return this.#window.awaiting
+  }
+
+  /** True while there is a connection. */
+  get attached (): boolean {
+    return this.#link !== undefined
   }
 
   /** What the broker allows, as far as it is known. */
@@ -131,9 +144,11 @@ export class Outbox {
   attach (link: OutboxLink, info: ConnectInfo): void {
     this.#link = link
     this.#info = info
-    this.#window.reset(info, this.#options.inflight)
+    this.#attachedAt = performance.now()
+    this.#window.reset(info, this.#probing ? 1 : this.#options.inflight)
     this.#replay = []
     for (const delivery of this.#inflight.values()) {
+      delivery.open = false
       if (info.sessionPresent || (!delivery.abandoned && delivery.state === 'sent')) this.#replay.push(delivery)
       // Sent again it could arrive twice. One that nobody waits for any more is over with the session.
       else this.#settle(delivery, sessionLost(), 0)
@@ -141,14 +156,15 @@ export class Outbox {
     this.#pump()
   }
 
-  /** The connection is gone. */
-  detach (link: OutboxLink): void {
+  /** The connection is gone; `hungUp` when it was not us who ended it. */
+  detach (link: OutboxLink, hungUp = false): void {
     if (this.#link !== link) return
     this.#link = undefined
     // QoS 0 that was in the socket's hands is over, whatever became of it; resending could deliver it twice.
     for (const batch of this.#writing) this.#written(batch)
+    if (performance.now() - this.#attachedAt >= STABLE) this.#flapping = false
+    if (hungUp) this.#suspect()
     this.#window.clear()
-    this.#blameHead()
     this.onAwaiting()
   }
 
@@ -157,19 +173,25 @@ export class Outbox {
     const delivery = this.#inflight.get(id)
     // An id that is not in flight was settled before: a second answer to a replay.
     if (delivery === undefined || this.#link !== link) return
-    if (type === PacketType.PUBACK ? delivery.qos !== 1 : delivery.qos !== 2) {
-      throw new MalformedPacket('An acknowledgement does not fit the QoS of its PUBLISH', MalformedReason.PROTOCOL_ERROR)
+    if (type === PacketType.PUBACK ? delivery.qos !== 1 : delivery.qos !== 2 || (type === PacketType.PUBCOMP && delivery.state !== 'released')) {
+      throw new MalformedPacket('An acknowledgement does not fit its PUBLISH', MalformedReason.PROTOCOL_ERROR)
     }
     if (type === PacketType.PUBREC && reasonCode < 0x80) {
       delivery.state = 'released'
-      delivery.failures = 0
+      this.#acquit(delivery)
       link.send([pubrel(delivery)])
       return
     }
-    this.#window.close(delivery.qos)
+    this.#acquit(delivery)
+    // One that waits to be sent again on this connection takes no room in its window.
+    if (delivery.open) this.#window.close(delivery.qos)
+    delivery.open = false
     if (reasonCode < 0x80) this.#settle(delivery, null, reasonCode)
     else this.#settle(delivery, type === PacketType.PUBCOMP ? sessionLost(reasonCode) : refused(reasonCode), 0)
-    if (!this.#window.awaiting) this.onAwaiting()
+    if (!this.#window.awaiting) {
+      this.#endProbe()
+      this.onAwaiting()
+    }
     this.#schedulePump()
   }
 
@@ -192,7 +214,7 @@ export class Outbox {
     this.#deadlines.stop()
     for (const batch of this.#writing) this.#written(batch)
     for (const delivery of this.#inflight.values()) this.#settle(delivery, closed(), 0)
-    for (const delivery of this.#queued) this.#settle(delivery, closed(), 0)
+    for (const delivery of [...this.#queued]) this.#settle(delivery, closed(), 0)
   }
 
   #refusal (source: Source, messages: number, bytes: number): Error | undefined {
@@ -251,6 +273,7 @@ export class Outbox {
       const error = this.#prepare(delivery)
       if (error !== undefined) {
         this.#window.close(delivery.qos)
+        delivery.open = false
         this.#settle(delivery, error, 0)
         continue
       }
@@ -261,6 +284,7 @@ export class Outbox {
   }
 
   #send (delivery: Delivery, gather: Gather, zero: Delivery[]): void {
+    delivery.state = delivery.qos === 0 ? 'writing' : 'sent'
     const error = this.#prepare(delivery)
     if (error !== undefined) {
       this.#settle(delivery, error, 0)
@@ -268,20 +292,19 @@ export class Outbox {
     }
     delivery.maybeSent = true
     if (delivery.qos === 0) {
-      delivery.state = 'writing'
       zero.push(delivery)
     } else {
       delivery.identify(this.#ids.allocate())
-      delivery.state = 'sent'
       this.#inflight.set(delivery.packetId, delivery)
       this.#open(delivery)
     }
     gather.frame(delivery)
   }
 
-  #open ({ qos }: Delivery): void {
+  #open (delivery: Delivery): void {
     const awaited = this.#window.awaiting
-    this.#window.open(qos)
+    delivery.open = true
+    this.#window.open(delivery.qos)
     if (!awaited) this.onAwaiting()
   }
 
@@ -310,10 +333,30 @@ export class Outbox {
     for (const delivery of batch) this.#settle(delivery, null, 0)
   }
 
-  #blameHead (): void {
-    const [head] = this.#inflight.values()
-    if (head === undefined || ++head.failures < POISON_AFTER) return
-    this.#settle(head, poisonous(POISON_AFTER), 0)
+  /**
+   * The broker hung up. With several in flight it could be for any of them, so the next time they go one by one; one that
+   * was alone and has been tried often enough is poison.
+   */
+  #suspect (): void {
+    const open = [...this.#inflight.values()].filter(delivery => delivery.open)
+    for (const delivery of open) delivery.tries++
+    this.#probing = open.length > 0
+    const [suspect] = open
+    if (open.length !== 1 || suspect === undefined) return
+    suspect.suspected = true
+    if (suspect.tries >= (this.#flapping ? TRIES_WHEN_FLAPPING : TRIES)) this.#settle(suspect, poisonous(), 0)
+  }
+
+  #acquit (delivery: Delivery): void {
+    if (delivery.suspected) this.#flapping = true
+    delivery.suspected = false
+    delivery.tries = 0
+  }
+
+  #endProbe (): void {
+    if (!this.#probing || this.#replay.length > 0) return
+    this.#probing = false
+    this.#window.reset(this.#info!, this.#options.inflight)
   }
 
   #settle (delivery: Delivery, error: Error | null, reasonCode: number): void {
@@ -322,8 +365,10 @@ export class Outbox {
       this.#inflight.delete(delivery.packetId)
       this.#ids.release(delivery.packetId)
     }
+    const queued = delivery.state === 'queued'
     delivery.state = 'settled'
     this.#count(delivery.account, -delivery.messages, -delivery.bytes)
+    if (queued) delivery.account?.gaveUp()
     if (!delivery.abandoned) {
       this.counters[error === null ? 'published' : 'refused'] += delivery.messages
       delivery.settle(delivery, error === null ? null : withMaybeSent(error, delivery.maybeSent), reasonCode)
@@ -332,15 +377,17 @@ export class Outbox {
   }
 
   #sweep (now: number): number {
+    const overdue: Delivery[] = []
     let next = Infinity
     const visit = (delivery: Delivery): void => {
       if (delivery.state === 'settled' || delivery.abandoned) return
       if (delivery.deadline > now) next = Math.min(next, delivery.deadline)
-      else this.abandon(delivery, timedOut())
+      else overdue.push(delivery)
     }
     for (const delivery of this.#inflight.values()) visit(delivery)
     for (const batch of this.#writing) batch.forEach(visit)
     for (const delivery of this.#queued) visit(delivery)
+    for (const delivery of overdue) this.abandon(delivery, timedOut())
     return next
   }
 }

@@ -81,7 +81,7 @@ export class Publisher {
     const { buffer } = slab
     const end = encodePublish(buffer, start, name, bytes, length, qos, retain, version, properties)
 
-    const plain = qos === 0 && !retain && options.timeout === undefined && signal === undefined && size <= RUN_FRAME_MAX
+    const plain = qos === 0 && !retain && this.#outbox.attached && options.timeout === undefined && signal === undefined && size <= RUN_FRAME_MAX
     const run = this.#run
     if (plain && run !== undefined && run.delivery.buffer === buffer && run.delivery.end === start &&
       run.delivery.state === 'queued' && run.delivery.version === version && this.#outbox.extend(this.#source, run.delivery, end)) {

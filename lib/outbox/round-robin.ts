@@ -21,29 +21,35 @@ export class RoundRobin {
   /** Takes out up to `budget` bytes, of each source in order; a delivery that does not fit holds back its source. */
   serve (budget: number, fits: (delivery: Delivery) => boolean, send: (delivery: Delivery) => void): void {
     let blocked = 0
+    /** The first whose turn passed without anything sent: it is the next one's turn when there is room again. */
+    let starved: Source | undefined
     while (this.#active.length > 0 && blocked < this.#active.length && budget > 0) {
       if (this.#turn >= this.#active.length) this.#turn = 0
       const source = this.#active[this.#turn]!
-      const { queue } = source
-      const waiting = queue.length
       source.credit += TURN
-      for (let delivery = queue.first; delivery !== undefined && source.credit > 0; delivery = queue.first) {
+      let held = false
+      let moved = false
+      for (let delivery = source.queue.first; delivery !== undefined && source.credit > 0; delivery = source.queue.first) {
         // What was given up while it was queued is only taken out.
         if (delivery.state === 'queued') {
-          if (!fits(delivery)) break
+          held = !fits(delivery)
+          if (held) break
           source.credit -= delivery.bytes
           budget -= delivery.bytes
           send(delivery)
+          moved = true
+          blocked = 0
         }
-        queue.shift()
+        source.shift()
       }
-      const moved = queue.length < waiting
-      if (queue.length === 0) this.#active.splice(this.#turn, 1)
+      // Credit is not saved up for later; debt is kept, or large messages would get more than their share.
+      if (held || source.queue.length === 0) source.credit = Math.min(source.credit, 0)
+      if (source.queue.length === 0) this.#active.splice(this.#turn, 1)
       else this.#turn++
-      // A source that has nothing, or is held back, saves no credit for later.
-      if (queue.length === 0 || !moved) source.credit = 0
-      blocked = moved ? 0 : blocked + 1
+      if (held) blocked++
+      if (held && !moved) starved ??= source
     }
+    if (starved !== undefined) this.#turn = Math.max(this.#active.indexOf(starved), 0)
   }
 
   * [Symbol.iterator] (): IterableIterator<Delivery> {

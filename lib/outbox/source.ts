@@ -1,6 +1,9 @@
 import { Fifo } from '../fifo.ts'
 import type { Account, Delivery } from './delivery.ts'
 
+/** So few dead ones are not worth a sweep. */
+const FEW = 64
+
 /**
  * Whoever publishes: the main thread, or one worker. Each has a queue of its own, so that order is kept within it and
  * none can push in front of another, and a limit of its own.
@@ -12,11 +15,26 @@ export class Source implements Account {
   /** Of everything accepted and not yet settled, queued or in flight. */
   bytes = 0
   messages = 0
-  /** What it may still send in this round. */
+  /** What it may still send in this round; below zero after something large. */
   credit = 0
+  /** How many in the queue are settled: given up before their turn came. */
+  #dead = 0
 
   constructor (name: string, maxBytes: number) {
     this.name = name
     this.maxBytes = maxBytes
+  }
+
+  /** One in the queue was given up. Offline its turn may never come, so the dead are thrown out when they are half. */
+  gaveUp (): void {
+    this.#dead++
+    if (this.#dead < FEW || this.#dead * 2 < this.queue.length) return
+    this.queue.retain(({ state }) => state === 'queued')
+    this.#dead = 0
+  }
+
+  /** Takes out the first. */
+  shift (): void {
+    if (this.queue.shift()?.state === 'settled' && this.#dead > 0) this.#dead--
   }
 }

@@ -28,6 +28,9 @@ export interface Oversize {
   readonly bytes: number
 }
 
+/** A clean end of the stream, or a reset. */
+export type HangUp = 'ended' | 'reset'
+
 /** Where a tap delivers what it takes off the wire. Each is called synchronously, in the order of the stream. */
 export interface TapHandlers {
   /** CONNACK with success: from here on packets may be written. */
@@ -75,7 +78,10 @@ export class Tap extends Duplex {
   readonly #framer: Framer
   readonly #maxPayload: number
   #held = false
-  #awaitingDrain = false
+  /** A PINGREQ of mqtt.js is unanswered. */
+  #pinging = false
+  #hungUp: HangUp | undefined
+  #farewell: Error | undefined
 
   constructor (socket: Duplex, options: { version: ProtocolVersion, maxPayload: number, handlers: TapHandlers }) {
     super({ autoDestroy: true, emitClose: true })
@@ -88,10 +94,10 @@ export class Tap extends Duplex {
       onOversize: (head, bodyStart, remainingLength) => this.#oversize(head, bodyStart, remainingLength)
     }, { maxPublish: maximumPublishSize(options.maxPayload), maxControl: MAX_CONTROL_PACKET })
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
-    socket.on('drain', () => this.#drained())
-    socket.on('error', error => this.destroy(error))
-    socket.on('close', () => this.destroy())
-    socket.on('end', () => this.destroy())
+    socket.on('drain', () => this.#handlers.onDrain(this))
+    socket.on('error', error => this.#hangUp('reset', error))
+    socket.on('close', () => this.#hangUp('reset'))
+    socket.on('end', () => this.#hangUp('ended'))
   }
 
   /** True while packets may be written and the socket has room for them. */
@@ -117,7 +123,11 @@ export class Tap extends Duplex {
     if (done === undefined) socket.write(packets[last])
     else socket.write(packets[last], done)
     if (last > 0) socket.uncork()
-    this.#awaitingDrain ||= socket.writableNeedDrain
+  }
+
+  /** How the other side ended the connection; undefined when we did. */
+  get hungUp (): HangUp | undefined {
+    return this.#hungUp
   }
 
   /** Stops reading from the socket: the inbox is full. */
@@ -125,6 +135,8 @@ export class Tap extends Duplex {
     if (this.#held) return
     this.#held = true
     this.socket.pause()
+    // Its answer may lie behind what is not read now.
+    if (this.#pinging) this.#pong()
   }
 
   /** Reads on after `hold`. */
@@ -134,9 +146,10 @@ export class Tap extends Duplex {
     if (!this.destroyed) this.socket.resume()
   }
 
-  /** Sends DISCONNECT behind everything written so far and ends the socket. */
-  disconnect (): void {
+  /** Sends DISCONNECT behind everything written so far and ends the socket; `why` is told as the cause of its end. */
+  disconnect (why?: Error): void {
     if (this.destroyed) return
+    this.#farewell = why
     this.socket.end(DISCONNECT)
     // What the broker still sends is read and thrown away, so that the socket can end.
     this.#framer.stop()
@@ -182,6 +195,9 @@ export class Tap extends Duplex {
         // mqtt.js never saw the PUBLISH, so the release is never its own.
         this.#handlers.onRelease(this, ackId(buffer, bodyStart, end, this.version))
         return
+      case PacketType.PINGRESP:
+        this.#pinging = false
+        break
       case PacketType.CONNECT:
       case PacketType.CONNACK:
       case PacketType.SUBSCRIBE:
@@ -212,9 +228,9 @@ export class Tap extends Duplex {
     this.info = {
       version: this.version,
       sessionPresent,
-      receiveMaximum: properties.receiveMaximum ?? 65_535,
-      maximumPacketSize: properties.maximumPacketSize ?? Infinity,
-      maximumQoS: (properties.maximumQoS ?? 2) as QoS,
+      receiveMaximum: within(properties.receiveMaximum, 1, 65_535, 65_535),
+      maximumPacketSize: within(properties.maximumPacketSize, 1, 0xffffffff, Infinity),
+      maximumQoS: within(properties.maximumQoS, 0, 1, 2) as QoS,
       retainAvailable: properties.retainAvailable ?? true,
       subscriptionIdentifiers: this.version === 5 && (properties.subscriptionIdentifiersAvailable ?? true)
     }
@@ -228,19 +244,27 @@ export class Tap extends Duplex {
     this.#handlers.onOversize(this, { publish, bytes: remainingLength - (head.length - bodyStart) })
   }
 
-  #drained (): void {
-    if (!this.#awaitingDrain) return
-    this.#awaitingDrain = false
-    this.#handlers.onDrain(this)
+  /** The broker, or the network, has ended the connection. */
+  #hangUp (how: HangUp, error?: Error): void {
+    if (!this.destroyed && !this.socket.writableEnded) this.#hungUp = how
+    this.destroy(error ?? this.#farewell)
+  }
+
+  /** While we do not read, the broker's silence proves nothing. */
+  #pong (): void {
+    this.#pinging = false
+    this.push(PINGRESP)
+  }
+
+  #pinged (): void {
+    this.#pinging = true
+    if (this.#held) this.#pong()
   }
 
   override _read (): void {}
 
   override _write (chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    if (this.#held && chunk[0] === PINGREQ) {
-      // While we do not read, the broker's silence proves nothing; its answer would lie unread behind the messages.
-      this.push(PINGRESP)
-    }
+    if (isPingreq(chunk)) this.#pinged()
     this.socket.write(chunk, callback)
   }
 
@@ -250,7 +274,7 @@ export class Tap extends Duplex {
     socket.cork()
     for (let i = 0; i <= last; i++) {
       const { chunk } = chunks[i]!
-      if (this.#held && chunk[0] === PINGREQ && chunk.length === 2) this.push(PINGRESP)
+      if (isPingreq(chunk)) this.#pinged()
       socket.write(chunk, i === last ? callback : undefined)
     }
     socket.uncork()
@@ -267,12 +291,23 @@ export class Tap extends Duplex {
   }
 }
 
+function isPingreq (chunk: Buffer): boolean {
+  return chunk.length === 2 && chunk[0] === PINGREQ
+}
+
 interface ConnackProperties {
   receiveMaximum?: number
   maximumPacketSize?: number
   maximumQoS?: number
   retainAvailable?: boolean
   subscriptionIdentifiersAvailable?: boolean
+}
+
+/** A property that is there once, if at all, and in its range (MQTT 5 section 3.2.2.3). */
+function within (value: unknown, min: number, max: number, missing: number): number {
+  if (value === undefined) return missing
+  if (typeof value !== 'number' || value < min || value > max) throw new MalformedPacket('CONNACK with a property out of range', MalformedReason.PROTOCOL_ERROR)
+  return value
 }
 
 function connackProperties (packet: Buffer): ConnackProperties {

@@ -1,13 +1,15 @@
-import t from 'tap'
-import type { MqttError } from '../../lib/index.ts'
-import { live } from '../support/app.ts'
+import type { FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import type { MqttError, MqttPluginOptions, QoS } from '../../lib/index.ts'
+import { buildApp, live } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
 import { waitFor } from '../support/events.ts'
 import { Ledger } from '../support/ledger.ts'
+import { startMosquitto } from '../support/mosquitto.ts'
 import { Gates } from './gates.ts'
 import {
   add, bothWays, handleThroughResets, keptSession, nameOf, publishThroughResets, settledLedger, skip, stage, total,
-  VERSIONS, witness, type Tally
+  VERSIONS, witness, type Tally, type Version
 } from './fixtures/storms.ts'
 import { ResetStorm, strayAcks, type Proxy } from './proxy.ts'
 
@@ -59,6 +61,34 @@ for (const version of VERSIONS) {
         await waitFor(() => app.mqtt.status().outbox.messages === 0, 'an empty outbox')
         const { reasonCode } = await app.mqtt.publish('p2', '', { qos: 1, timeout: 0 })
         t.equal(reasonCode, version === 5 ? 16 : 0)
+      }))
+    })
+
+    t.test('P2: close settles every publish, on a network that fails in every way', async t => {
+      const faults: Array<[string, (proxy: Proxy) => void]> = [
+        ['a healthy network', () => {}],
+        ['a black hole', proxy => proxy.blackHole(true)],
+        ['a slow link', proxy => proxy.slow(2_000)],
+        ['a reset', proxy => proxy.reset()],
+        ['a storm', proxy => { new ResetStorm(t, proxy, 20).start() }]
+      ]
+      await Promise.all(faults.map(async ([name, begin]) => {
+        const { app, proxy } = await stage(t, version, { publishTimeout: 0, closeTimeout: 300, outbox: { inflight: 50 } })
+        await app.ready()
+        await live(app)
+        begin(proxy)
+        const tally: Tally = {}
+        for (let i = 0; i < 300; i++) {
+          app.mqtt.publish('p2', Buffer.alloc(200), { qos: i % 3 as QoS }).then(
+            () => add(tally, 'confirmed'),
+            (error: MqttError) => add(tally, `${error.code} ${String(error.maybeSent)}`)
+          )
+        }
+        if (name === 'a storm') await waitFor(() => proxy.connections.length > 3, 'some resets')
+        await app.close()
+        t.comment(`${nameOf(version)}, ${name}: ${JSON.stringify(tally)}`)
+        t.equal(total(tally), 300, `${name}: none is unsettled when close() resolves`)
+        if (name === 'a healthy network') t.equal(tally.confirmed, 300)
       }))
     })
 
@@ -196,7 +226,7 @@ for (const version of VERSIONS) {
       for (let i = 0; i < 20; i++) app.mqtt.topic(`s/${i}/<int:n>`, { qos: 1 }, note)
       await app.ready()
       await live(app)
-      const storm = new ResetStorm(t, proxy, 60)
+      const storm = new ResetStorm(t, proxy, 60).start()
       const late: Array<Promise<unknown>> = []
       for (let i = 20; i < 60; i++) {
         const route = app.mqtt.topic(`s/${i}/<int:n>`, { qos: 1 }, note)
@@ -223,6 +253,71 @@ for (const version of VERSIONS) {
     t.end()
   })
 }
+
+/** A backlog in a kept session, and an application that comes back to it with the handler given. */
+async function backToBacklog (t: Test, { version, count, config = [], ...options }: MqttPluginOptions & { version: Version, count: number, config?: string[] }, handle: (app: FastifyInstance, n: number) => unknown): Promise<{ app: FastifyInstance, handled: Set<number> }> {
+  const broker = await startMosquitto(t, { config })
+  const all = { url: broker.url, protocolVersion: version, reconnect: { min: 1, max: 20 }, closeTimeout: 300, ...keptSession(), ...options }
+  const { app: before } = await buildApp(t, all)
+  before.mqtt.topic('in/<int:n>', { qos: 1 }, () => {})
+  await before.ready()
+  await live(before)
+  await before.close()
+  const { client } = await connectClient(t, broker.url)
+  await Promise.all(Array.from({ length: count }, (_, n) => client.publishAsync(`in/${n}`, '', { qos: 1 })))
+  const { app } = await buildApp(t, all)
+  const handled = new Set<number>()
+  app.mqtt.topic('in/<int:n>', { qos: 1 }, async message => {
+    await handle(app, message.params.n)
+    handled.add(message.params.n)
+  })
+  await app.ready()
+  return { app, handled }
+}
+
+t.test('a full inbox', { skip }, t => {
+  for (const version of VERSIONS) {
+    t.test(`P9: publishing handlers of a full inbox go on: ${nameOf(version)}`, async t => {
+      const { app, handled } = await backToBacklog(t, { version, count: 300, inbox: { maxMessages: 15 }, concurrency: 6 }, app => app.mqtt.publish('out', '', { qos: 1 }))
+      await waitFor(() => handled.size === 300, 'the backlog')
+      t.equal(app.mqtt.status().counters.failed, 0)
+    })
+
+    t.test(`P9, P10: a broker that floods publishing handlers: ${nameOf(version)}`, { todo: 'Inbox: a lossy connection ends before what it brought is handled, and what it left waits before what comes again' }, async t => {
+      let most = 0
+      const { app, handled } = await backToBacklog(t, { version, count: 5_000, config: ['max_inflight_messages 0'], inbox: { maxMessages: 1_000 } }, async app => {
+        most = Math.max(most, app.mqtt.status().inbox.messages)
+        await app.mqtt.publish('out', '', { qos: 1 })
+      })
+      await waitFor(() => handled.size === 5_000, 'the backlog')
+      t.ok(most <= 2_000, `at most twice the limit in the inbox (${most})`)
+      t.equal(app.mqtt.status().counters.failed, 0)
+    })
+
+    t.test(`P9: handlers of a full inbox may subscribe: ${nameOf(version)}`, async t => {
+      const { handled } = await backToBacklog(t, { version, count: 100, inbox: { maxMessages: 10 }, concurrency: 4 }, (app, n) => app.mqtt.subscribe(`answers/${n}`))
+      await waitFor(() => handled.size === 100, 'the backlog')
+    })
+
+    t.test(`P10: what waits is not in the inbox once for each connection: ${nameOf(version)}`, { todo: 'Inbox.attach: what did not start on the last connection comes again, and waits twice' }, async t => {
+      const { app, broker, proxy } = await stage(t, version, { ...keptSession(), concurrency: 2, order: 'none' })
+      const gates = new Gates()
+      app.mqtt.topic('in/<int:n>', { qos: 1 }, () => gates.wait('all'))
+      await app.ready()
+      await live(app)
+      const { client } = await connectClient(t, broker.url)
+      for (let n = 0; n < 18; n++) await client.publishAsync(`in/${n}`, '', { qos: 1 })
+      for (let reconnects = 0; reconnects < 5; reconnects++) {
+        const received = (reconnects + 1) * 18
+        await waitFor(() => app.mqtt.status().counters.received === received, 'all messages, again')
+        t.ok(app.mqtt.status().inbox.messages <= 18 + 2, `${app.mqtt.status().inbox.messages} of 18 messages after ${reconnects} reconnects`)
+        proxy.reset()
+      }
+      gates.open('all')
+    })
+  }
+  t.end()
+})
 
 function idsOf ({ log }: { log: ReadonlyArray<{ direction: string, cmd: string, messageId: number | undefined }> }): Array<number | undefined> {
   return log.filter(({ direction, cmd }) => direction === 'down' && cmd === 'publish').map(({ messageId }) => messageId)

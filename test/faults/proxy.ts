@@ -185,6 +185,7 @@ class Pipe {
     this.#direction = direction
     this.#from = from
     this.#to = to
+    to.on('drain', () => from.resume())
     const parser = mqttPacket.parser(settings)
     let last: Packet | undefined
     parser.on('packet', packet => {
@@ -263,7 +264,6 @@ class Pipe {
     if (this.#to.writableEnded || this.#to.destroyed || this.#to.write(bytes)) return
     // A receiver that does not read holds back the sender, as TCP does.
     this.#from.pause()
-    this.#to.once('drain', () => this.#from.resume())
   }
 
   async #pump (): Promise<void> {
@@ -312,7 +312,11 @@ export class ResetStorm {
     this.#proxy = proxy
     this.#interval = interval
     t.after(() => this.stop())
+  }
+
+  start (): this {
     this.#next()
+    return this
   }
 
   stop (): void {
