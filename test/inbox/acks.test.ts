@@ -21,6 +21,7 @@ class Link implements InboxLink {
   send (packets: readonly Buffer[]): void { this.writes.push(Buffer.concat(packets).toString('hex')) }
   hold (): void {}
   unhold (): void {}
+  disconnect (): void { this.destroyed = true }
   destroy (): void { this.destroyed = true }
 }
 
