@@ -163,6 +163,8 @@ export class ScriptedConnection {
         return this.#reply(script.onPing?.(packet, this), { cmd: 'pingresp' })
       case 'disconnect':
         this.socket.end()
+        return
+      default: // Acknowledgements of what was delivered need no answer.
     }
   }
 
