@@ -163,8 +163,15 @@ export class ScriptedConnection {
         return this.#reply(script.onPing?.(packet, this), { cmd: 'pingresp' })
       case 'disconnect':
         this.socket.end()
-        return
-      default: // Acknowledgements of what was delivered need no answer.
+        break
+      // Acknowledgements of what was delivered need no answer, and nothing else comes from a client.
+      case 'auth':
+      case 'connack':
+      case 'pingresp':
+      case 'puback':
+      case 'pubcomp':
+      case 'suback':
+      case 'unsuback':
     }
   }
 
