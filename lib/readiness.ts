@@ -30,7 +30,7 @@ export class Readiness {
 
   /** Something has changed that may end the wait well. */
   check (): void {
-    if (this.#settled()) this.#end?.()
+    if (this.#end !== undefined && this.#settled()) this.#end()
   }
 
   /** The broker has refused something. */

@@ -1,5 +1,6 @@
 import type { IClientSubscribeOptions, MqttClient } from 'mqtt'
 import { FST_MQTT_CLOSED, FST_MQTT_SUBSCRIBE_REFUSED, type MqttError } from '../errors.ts'
+import { Fifo } from '../fifo.ts'
 import { filterMatches, parseShare } from '../topics/filter.ts'
 import type { Granted, QoS, SubscriptionStatus } from '../types.ts'
 import { reasonName } from '../wire/packet.ts'
@@ -15,6 +16,9 @@ export interface SubscriptionsOptions {
 
 /** Refusals that will not change: filter invalid, no shared, identified or wildcard subscriptions (MQTT 5 section 3.9.3). */
 const LASTING: ReadonlySet<number> = new Set([0x8f, 0x9e, 0xa1, 0xa2])
+
+/** SUBSCRIBE packets that may wait for their answer at once. */
+const UNANSWERED = 1_000
 
 export interface SubscriptionEvents {
   onGranted (granted: Granted): void
@@ -40,6 +44,8 @@ export class Subscriptions {
   readonly #byFilter = new Map<string, Subscription>()
   /** Filters that the broker still has, and nobody wants any more. */
   readonly #unwanted = new Set<string>()
+  /** What is to be asked for on this connection. */
+  #queue = new Fifo<Subscription>()
   #info: ConnectInfo | undefined
   #closed = false
   #unanswered = 0
@@ -154,9 +160,23 @@ export class Subscriptions {
     const info = this.#info
     if (info === undefined || this.#closed) return
     if (!info.subscriptionIdentifiers) assignCovers(this.#byFilter.values(), (one, other) => this.#events.onOverlap(one, other))
+    this.#queue = new Fifo()
     for (const subscription of this.#byFilter.values()) {
       if (subscription.coveredBy !== undefined) this.#follow(subscription)
-      else if (subscription.stale) this.#subscribe(subscription, info)
+      else if (subscription.stale) this.#queue.push(subscription)
+    }
+    this.#sendQueued()
+  }
+
+  /** A few at a time: beyond its packet identifiers mqtt.js gets slow, and a broker is not fond of a flood either. */
+  #sendQueued (): void {
+    const info = this.#info
+    if (info === undefined) return
+    while (this.#unanswered < UNANSWERED) {
+      const subscription = this.#queue.shift()
+      if (subscription === undefined) return
+      const current = this.#byFilter.get(subscription.filter) === subscription
+      if (current && subscription.stale && subscription.coveredBy === undefined) this.#subscribe(subscription, info)
     }
   }
 
@@ -206,7 +226,10 @@ export class Subscriptions {
   /** A packet is sent whose answer is awaited; returns what to call when it has come, or never will. */
   #await (): () => void {
     if (this.#unanswered++ === 0) this.#events.onAwaiting()
-    return () => { if (--this.#unanswered === 0) this.#events.onAwaiting() }
+    return () => {
+      if (--this.#unanswered === 0) this.#events.onAwaiting()
+      this.#sendQueued()
+    }
   }
 
   /** Permissions and quotas change: what was refused is asked for again, rarely. */

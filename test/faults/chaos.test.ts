@@ -124,7 +124,8 @@ for (const version of VERSIONS) {
             }
           ))
         }
-        await cut
+        // All may have been given up before the place was reached.
+        await Promise.race([cut, Promise.all(running)])
       }
       await Promise.all(running)
       await waitFor(() => app.mqtt.connected && app.mqtt.status().outbox.messages === 0, 'an empty outbox')
