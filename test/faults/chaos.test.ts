@@ -239,6 +239,8 @@ for (const version of VERSIONS) {
       }
       storm.stop()
       const answers = await Promise.allSettled(late)
+      // The application may not have noticed the last reset yet.
+      await waitFor(() => proxy.live.length === 1, 'the last connection')
       await live(app)
       const gone = [20, 25, 30, 35, 40, 45, 50, 55]
       t.ok(storm.resets > 3, 'there was a storm')
