@@ -125,7 +125,8 @@ export class Runtime {
     await within(this.#inbox.idle(), deadline - this.#options.closeTimeout / 4)
     this.#inbox.end()
     await this.#bridge.close()
-    if (this.#connection.connected) await within(this.#outbox.drained(), deadline)
+    // Down at this moment only, it is made again: what a healthy broker can still confirm is waited for.
+    if (this.#connection.everConnected) await within(this.#outbox.drained(), deadline)
     this.#outbox.close()
     this.#subscriptions.close()
     await this.#connection.close(deadline - performance.now())

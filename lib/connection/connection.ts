@@ -67,6 +67,8 @@ export class Connection {
   since = Date.now()
   lastError: { code: string, message: string } | undefined
   reconnects = 0
+  /** A broker has accepted a connection of this process. */
+  everConnected = false
   readonly #options: ConnectionOptions
   readonly #events: ConnectionEvents
   readonly #protocol: ProtocolChoice
@@ -74,7 +76,6 @@ export class Connection {
   readonly #takeover: TakeoverWatch
   #tap: Tap | undefined
   #connectedAt = 0
-  #everConnected = false
   /** Nothing connects any more. */
   #ending = false
   /** Why the current attempt or connection ended, as far as it is known. */
@@ -250,8 +251,8 @@ export class Connection {
     }
     this.#connectedAt = performance.now()
     this.#protocol.succeeded()
-    if (this.#everConnected) this.reconnects++
-    this.#everConnected = true
+    if (this.everConnected) this.reconnects++
+    this.everConnected = true
     this.lastError = undefined
     this.#enter('connected')
     this.#events.onConnected(tap, info)
@@ -290,7 +291,7 @@ export class Connection {
     this.lastError = { code: (error as MqttError).code ?? error.name, message: error.message }
     if (this.#ending) return
     const lasting = refusal !== undefined && isLastingRefusal(refusal)
-    this.#enter(lasting ? 'refused' : this.#everConnected ? 'reconnecting' : 'connecting')
+    this.#enter(lasting ? 'refused' : this.everConnected ? 'reconnecting' : 'connecting')
     this.#events.onFailed(error)
     const wait = lasting ? this.#backoff.slow() : this.#backoff.next()
     this.#timer = setTimeout(() => { void this.#attempt() }, wait)

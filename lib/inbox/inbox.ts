@@ -15,6 +15,12 @@ export interface Handling {
 /** One received message until all its jobs have settled. */
 export class Reception {
   readonly publish: Publish
+  /** Of its payload, in bytes: what it counts for. */
+  readonly size: number
+  /** One of its jobs has begun. */
+  started = false
+  /** It comes again by another connection: its jobs do nothing. */
+  dropped = false
   readonly #done: (reasonCode: number, handled: boolean) => void
   #open = 1
   #reasonCode = 0
@@ -22,6 +28,7 @@ export class Reception {
 
   constructor (publish: Publish, done: (reasonCode: number, handled: boolean) => void) {
     this.publish = publish
+    this.size = publish.payload.length
     this.#done = done
   }
 
@@ -63,6 +70,7 @@ const HARD_FACTOR = 2
 /** With a small limit, what one read brings must not be too much. */
 const HARD_MESSAGES = 1_000
 
+const EMPTY = Buffer.alloc(0)
 /** The reason code for a message over `maxPayload`: PUBACK and PUBREC know no "Packet too large". */
 const QUOTA_EXCEEDED = 0x97
 
@@ -92,6 +100,8 @@ export class Inbox {
   readonly scheduler: Scheduler
   readonly #options: InboxOptions
   readonly #exchanges = new Map<number, Exchange>()
+  /** QoS 1 with jobs that wait, or did when they came. */
+  readonly #waiting = new Map<Reception, readonly Job[]>()
   #epoch: Epoch | undefined
   #stopped = false
   #idle: Array<() => void> = []
@@ -104,8 +114,31 @@ export class Inbox {
   /** A connection is up. Without the old session, ids of QoS 2 exchanges mean other messages now. */
   attach (link: InboxLink, info: ConnectInfo): void {
     this.#epoch = { link, acks: new Acks(link, this.#options.ackOrder), lossy: false }
-    if (!info.sessionPresent) this.#exchanges.clear()
+    if (info.sessionPresent) this.#dropRedelivered()
+    else this.#exchanges.clear()
     this.reconsider()
+  }
+
+  /**
+   * What has not begun came by a connection that is gone, and can no longer be acknowledged. The kept session brings it
+   * again, so it would be handled twice, and at each reconnect the inbox would grow. QoS 2 knows its own again.
+   */
+  #dropRedelivered (): void {
+    for (const [reception, jobs] of this.#waiting) {
+      if (reception.started) continue
+      reception.dropped = true
+      for (const job of jobs) job.drop()
+      this.#waiting.delete(reception)
+      this.#leave(reception)
+    }
+  }
+
+  #leave ({ publish, size }: Reception): void {
+    this.messages--
+    this.bytes -= size
+    publish.payload = EMPTY
+    this.reconsider()
+    if (this.messages === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   detach (link: InboxLink): void {
@@ -243,17 +276,14 @@ export class Inbox {
   }
 
   #handle (publish: Publish, acknowledge: (reasonCode: number) => void, exchange: Exchange | undefined): void {
-    const size = publish.payload.length
-    this.messages++
-    this.bytes += size
     let early = false
     const reception = new Reception(publish, (reasonCode, handled) => {
-      this.messages--
-      this.bytes -= size
       if (handled && !early) acknowledge(reasonCode)
-      this.reconsider()
-      if (this.messages === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
+      this.#waiting.delete(reception)
+      this.#leave(reception)
     })
+    this.messages++
+    this.bytes += reception.size
     const { jobs, ackOnReceipt } = this.#options.dispatch(reception)
     if (ackOnReceipt && (exchange === undefined || !exchange.handled)) {
       early = true
@@ -263,6 +293,7 @@ export class Inbox {
       reception.begin()
       this.scheduler.add(jobs[i]!)
     }
+    if (publish.qos === 1 && !early && !reception.started && jobs.length > 0) this.#waiting.set(reception, jobs)
     reception.settled(0)
     if (this.#fuller(1)) this.reconsider()
   }

@@ -8,6 +8,8 @@ export interface Job {
   run (): Promise<void> | undefined
   /** It has to wait: what it holds on to counts from here on. */
   keep (): void
+  /** It is not needed any more: it lets go of what it holds, and does nothing when its turn comes. */
+  drop (): void
 }
 
 /** A route, as the scheduler sees it. */

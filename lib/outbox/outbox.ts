@@ -334,15 +334,16 @@ export class Outbox {
   }
 
   /**
-   * The broker hung up. With several in flight it could be for any of them, so the next time they go one by one; one that
-   * was alone and has been tried often enough is poison.
+   * The broker hung up. With several in flight it could be for any of them; when the oldest has been there twice, they go
+   * one by one the next time. One that was alone and has been tried often enough is poison.
    */
   #suspect (): void {
     const open = [...this.#inflight.values()].filter(delivery => delivery.open)
     for (const delivery of open) delivery.tries++
-    this.#probing = open.length > 0
     const [suspect] = open
-    if (open.length !== 1 || suspect === undefined) return
+    if (suspect === undefined) return
+    this.#probing = suspect.tries >= TRIES - 1
+    if (open.length !== 1) return
     suspect.suspected = true
     if (suspect.tries >= (this.#flapping ? TRIES_WHEN_FLAPPING : TRIES)) this.#settle(suspect, poisonous(), 0)
   }

@@ -10,6 +10,8 @@ import { isThenable } from './thenable.ts'
 /** "Implementation specific error": what an MQTT 5 broker is told of a message whose handler failed. */
 const HANDLER_FAILED = 0x83
 
+const EMPTY = Buffer.alloc(0)
+
 /** How handling ended, counted. */
 export interface HandlingCounters {
   handled: number
@@ -40,6 +42,8 @@ abstract class HandlerJob implements Job {
   protected abstract handle (): unknown
 
   run (): Promise<void> | undefined {
+    if (this.#reception.dropped) return undefined
+    this.#reception.started = true
     let result: unknown
     try {
       result = this.handle()
@@ -53,6 +57,10 @@ abstract class HandlerJob implements Job {
 
   keep (): void {
     this.message.keep(this.#reception.publish)
+  }
+
+  drop (): void {
+    this.message.payload = EMPTY
   }
 
   #succeeded (): void {

@@ -286,7 +286,7 @@ t.test('a full inbox', { skip }, t => {
       t.equal(app.mqtt.status().counters.failed, 0)
     })
 
-    t.test(`P9, P10: a broker that floods publishing handlers: ${nameOf(version)}`, { todo: 'Inbox: a lossy connection ends before what it brought is handled, and what it left waits before what comes again' }, async t => {
+    t.test(`P9, P10: a broker that floods publishing handlers: ${nameOf(version)}`, async t => {
       let most = 0
       const { app, handled } = await backToBacklog(t, { version, count: 5_000, config: ['max_inflight_messages 0'], inbox: { maxMessages: 1_000 } }, async app => {
         most = Math.max(most, app.mqtt.status().inbox.messages)
@@ -302,7 +302,7 @@ t.test('a full inbox', { skip }, t => {
       await waitFor(() => handled.size === 100, 'the backlog')
     })
 
-    t.test(`P10: what waits is not in the inbox once for each connection: ${nameOf(version)}`, { todo: 'Inbox.attach: what did not start on the last connection comes again, and waits twice' }, async t => {
+    t.test(`P10: what waits is not in the inbox once for each connection: ${nameOf(version)}`, async t => {
       const { app, broker, proxy } = await stage(t, version, { ...keptSession(), concurrency: 2, order: 'none' })
       const gates = new Gates()
       app.mqtt.topic('in/<int:n>', { qos: 1 }, () => gates.wait('all'))

@@ -11,9 +11,9 @@ function setUp (concurrency: number, trackOptions: { concurrency?: number, order
   const held = (key: string, name: string, own = track): Held => {
     let finish!: () => void
     const pending = new Promise<void>(resolve => { finish = resolve })
-    return { job: { track: own, key, keep: () => { kept.push(name) }, run: () => { started.push(name); return pending } }, finish }
+    return { job: { track: own, key, keep: () => { kept.push(name) }, drop: () => {}, run: () => { started.push(name); return pending } }, finish }
   }
-  const sync = (key: string, name: string): Job => ({ track, key, keep: () => { kept.push(name) }, run: () => { started.push(name); return undefined } })
+  const sync = (key: string, name: string): Job => ({ track, key, keep: () => { kept.push(name) }, drop: () => {}, run: () => { started.push(name); return undefined } })
   return { scheduler, track, started, kept, held, sync }
 }
 
