@@ -3,6 +3,9 @@ import { FST_MQTT_OPTIONS } from './errors.ts'
 import { Facade, type Parts } from './routing/facade.ts'
 import type { Scope } from './routing/scope.ts'
 
+/** Members that `app.mqtt` is to have, and the one that would make it a promise. */
+const RESERVED = new Set(['request', 'inject', 'addHook', 'dynsec', 'then'])
+
 /**
  * One connection as the Fastify instances see it: each encapsulated instance has its own facade, so that routes know
  * who declared them, and further connections hang on it by their namespace.
@@ -27,7 +30,7 @@ export class Mount {
 
   /** @throws `FST_MQTT_OPTIONS` when the name is another connection's, or a member of `app.mqtt` */
   checkNamespace (name: string): void {
-    if (name in this.#Facade.prototype) throw FST_MQTT_OPTIONS(`namespace: "${name}" is taken`)
+    if (name in this.#Facade.prototype || RESERVED.has(name)) throw FST_MQTT_OPTIONS(`namespace: "${name}" is taken`)
   }
 
   /** Hangs another connection on this one's facades. */

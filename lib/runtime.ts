@@ -5,7 +5,7 @@ import { Subscriptions } from './connection/subscriptions.ts'
 import { readTlsOptions } from './connection/tls.ts'
 import { createTransport, type OpenTransport } from './connection/transport.ts'
 import { createEmbeddedBroker, type EmbeddedBroker } from './embedded/broker.ts'
-import { FST_MQTT_CLOSED, FST_MQTT_PAYLOAD, type MqttError } from './errors.ts'
+import { FST_MQTT_CLOSED, FST_MQTT_OPTIONS, FST_MQTT_PAYLOAD, type MqttError } from './errors.ts'
 import { Inbox } from './inbox/inbox.ts'
 import type { ResolvedOptions } from './options/resolve.ts'
 import { Outbox } from './outbox/outbox.ts'
@@ -81,6 +81,7 @@ export class Runtime {
     this.#dispatcher = new Dispatcher({
       registry,
       notFound: () => this.parts.notFound,
+      knows: ids => this.#subscriptions.knows(ids),
       standsFor: (topic, ids) => this.#subscriptions.standsFor(topic, ids),
       concurrency: options.concurrency,
       order: options.order
@@ -166,7 +167,9 @@ export class Runtime {
 
   async #details (): Promise<ConnectDetails> {
     const { credentials, will, prefix } = this.#options
-    const { username, password } = credentials === undefined ? this.#options : await credentials()
+    const given = credentials === undefined ? this.#options : await credentials()
+    if (typeof given !== 'object' || given === null) throw FST_MQTT_OPTIONS('credentials: must give an object with username and password')
+    const { username, password } = given
     const wanted = typeof will === 'function' ? await will() : will
     return { username, password, will: wanted === undefined ? undefined : buildWill(wanted, prefix) }
   }
@@ -218,9 +221,11 @@ export class Runtime {
   }
 
   #onDisconnected (tap: Tap, error: Error | undefined): void {
+    const { interrupted } = this.#subscriptions
     this.#subscriptions.detach()
     this.#inbox.detach(tap)
-    this.#outbox.detach(tap, tap.hungUp !== undefined)
+    // It may have been a SUBSCRIBE that the broker hung up on.
+    this.#outbox.detach(tap, tap.hungUp !== undefined && !interrupted)
     if (this.#connection.state !== 'closing') this.#app.log.warn({ err: error }, 'MQTT disconnected')
   }
 

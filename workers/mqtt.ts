@@ -1,4 +1,4 @@
-import { FST_MQTT_NO_PLUGIN, FST_MQTT_ROUTE_UNKNOWN } from '../lib/errors.ts'
+import { FST_MQTT_NO_PLUGIN, FST_MQTT_ROUTE_UNKNOWN, type MqttError } from '../lib/errors.ts'
 import type { TopicDefinition } from '../lib/topics/define.ts'
 import type { MultiMqtt, ParamsOf, PublishOptions, PublishResult } from '../lib/types.ts'
 import type { WorkerClient } from './client.ts'
@@ -47,6 +47,7 @@ class NamespaceMqtt implements WorkerMqtt {
     try {
       name = isDefinition(topic) ? topic.topicFor(...(hasParams(topic) ? [args.shift()] : []) as [never]) : topic
     } catch (error) {
+      (error as MqttError).maybeSent = false
       return rejected(error as Error)
     }
     return this.#open().publish(name, args[0], args[1] as PublishOptions | undefined)

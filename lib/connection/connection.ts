@@ -308,7 +308,7 @@ function isHangUp (cause: Error | undefined): boolean {
 
 /** Whatever a function of the user's threw. */
 function asError (thrown: unknown, who: string): Error {
-  return thrown instanceof Error ? thrown : Object.assign(new Error(`${who} rejected with ${typeof thrown === 'string' ? thrown : typeof thrown}, not with an Error`), { code: 'ERR_UNKNOWN' })
+  return thrown instanceof Error ? thrown : Object.assign(new Error(`${who} rejected with ${typeof thrown}, not with an Error`), { code: 'ERR_UNKNOWN' })
 }
 
 /** Node hangs the peer's whole certificate, which is circular, on the error; it has no place in a log. */

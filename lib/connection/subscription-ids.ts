@@ -17,6 +17,10 @@ export class SubscriptionIds {
     return id
   }
 
+  has (id: number): boolean {
+    return this.#used.has(id)
+  }
+
   release (id: number): void {
     this.#used.delete(id)
   }

@@ -49,6 +49,7 @@ export class Subscriptions {
   #info: ConnectInfo | undefined
   #closed = false
   #unanswered = 0
+  #interrupted = false
   #converging = false
   #retry: NodeJS.Timeout | undefined
 
@@ -72,6 +73,16 @@ export class Subscriptions {
   get settled (): boolean {
     for (const { status } of this.#byFilter.values()) if (status === 'pending') return false
     return true
+  }
+
+  /** True when one of these identifiers is of a filter that is wanted now. */
+  knows (ids: readonly number[]): boolean {
+    return ids.some(id => this.#ids.has(id))
+  }
+
+  /** The connection ended while a SUBSCRIBE was unanswered. */
+  get interrupted (): boolean {
+    return this.#interrupted
   }
 
   /** Wants a filter for an owner. Subscribes now when connected, else at the next connection. */
@@ -100,7 +111,7 @@ export class Subscriptions {
     this.#byFilter.delete(filter)
     this.#ids.release(id)
     // What it covered has to come by itself now, before it goes.
-    this.#converge()
+    if ([...this.#byFilter.values()].some(({ coveredBy }) => coveredBy === subscription)) this.#converge()
     if (subscription.known && !this.#closed) {
       this.#unwanted.add(filter)
       await this.#unsubscribe(filter)
@@ -121,6 +132,7 @@ export class Subscriptions {
 
   detach (): void {
     this.#info = undefined
+    this.#interrupted = false
     for (const subscription of this.#byFilter.values()) subscription.suspend()
   }
 
@@ -214,7 +226,10 @@ export class Subscriptions {
       }
       const refusal = refused(filter, error as Error & { packet?: { granted?: number[] } })
       // Without a code the connection is gone; the next one sends it again.
-      if (refusal === undefined) return
+      if (refusal === undefined) {
+        this.#interrupted = true
+        return
+      }
       subscription.refuse(refusal)
       this.#events.onRefused(refusal)
       // What it would have covered comes by itself.

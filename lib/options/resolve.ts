@@ -4,6 +4,7 @@ import type { Endpoint } from '../connection/transport.ts'
 import type { TlsOptions } from '../connection/tls.ts'
 import { FST_MQTT_OPTIONS } from '../errors.ts'
 import { validateEmbedded, type EmbeddedOptions } from '../embedded/options.ts'
+import { unwelcomeCharacter } from '../topics/text.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
 import { checkedPrefix, resolveEndpoint } from './endpoint.ts'
 import type { MqttPluginOptions } from './plugin-options.ts'
@@ -66,6 +67,9 @@ export function resolveOptions (options: MqttPluginOptions): ResolvedOptions {
     throw FST_MQTT_OPTIONS('credentials: gives username and password before each CONNECT; take them out of url')
   }
   const prefix = own.prefix === undefined ? urlPrefix : checkedPrefix('prefix', own.prefix)
+  if ((own.password ?? password) !== undefined && (own.username ?? username) === undefined) {
+    throw FST_MQTT_OPTIONS('password: MQTT has no password without a username')
+  }
   const session = { clean: own.session?.clean ?? true, expiry: own.session?.expiry }
   return {
     endpoint,
@@ -112,6 +116,8 @@ function resolveClientId (options: MqttPluginOptions, session: { clean: boolean 
   if (typeof id !== 'string' || Buffer.byteLength(id) > 65_535 || id.includes('\0')) {
     throw FST_MQTT_OPTIONS('clientId: must be a string of at most 65 535 bytes')
   }
+  const odd = unwelcomeCharacter(id)
+  if (odd !== null) throw FST_MQTT_OPTIONS(`clientId: must not hold ${odd}`)
   if (id === '' && !session.clean) throw FST_MQTT_OPTIONS('clientId: must not be empty with a kept session')
   return id
 }

@@ -91,6 +91,9 @@ const OWNED = new Set([
   'passphrase', 'rejectUnauthorized', 'socksProxy'
 ])
 
+/** Converters that every pattern knows. */
+const BUILT_IN = new Set(['str', 'int', 'float', 'uuid', 'any', 'path'])
+
 /** CONNECT properties that the plugin sets from its options, or that its data plane does not know. */
 const OWNED_PROPERTIES = new Set(['receiveMaximum', 'maximumPacketSize', 'sessionExpiryInterval', 'topicAliasMaximum'])
 
@@ -113,10 +116,14 @@ export function validateOptions (options: MqttPluginOptions): void {
   if (options.reconnect?.min !== undefined && options.reconnect.min > (options.reconnect.max ?? 30_000)) {
     throw FST_MQTT_OPTIONS('reconnect.min: must not be above reconnect.max')
   }
+  if (options.session?.expiry !== undefined && (options.session.clean ?? true)) {
+    throw FST_MQTT_OPTIONS('session.expiry: is for a kept session; say session.clean: false as well')
+  }
   for (const key of Object.keys(options.client ?? {})) {
     if (OWNED.has(key)) throw FST_MQTT_OPTIONS(`client.${key}: is the plugin's own; use its options instead`)
   }
   for (const [name, converter] of Object.entries(options.converters ?? {})) {
+    if (BUILT_IN.has(name) || !/^[A-Za-z_]\w*$/.test(name)) throw FST_MQTT_OPTIONS(`converters: "${name}" is ${BUILT_IN.has(name) ? 'a built-in converter' : 'no name for one'}`)
     if (!(converter?.pattern instanceof RegExp) || typeof converter.parse !== 'function' || typeof converter.format !== 'function') {
       throw FST_MQTT_OPTIONS(`converters.${name}: must be { pattern: RegExp, parse (text), format (value) }`)
     }

@@ -1,3 +1,4 @@
+import { FST_MQTT_OPTIONS } from '../errors.ts'
 import type { TopicDefinition } from '../topics/define.ts'
 import type { Handler, Message, RouteOptions } from '../types.ts'
 
@@ -33,6 +34,7 @@ export function topic<const P extends string | TopicDefinition> (pattern: P, opt
     _method: (this: This, message: Message<P>) => Result,
     context: ClassMethodDecoratorContext<This, (this: This, message: Message<P>) => Result>
   ): void {
+    if (context.static) throw FST_MQTT_OPTIONS(`@topic is for methods of an object, and ${String(context.name)} is static`)
     const metadata = context.metadata as Decorated
     // Metadata inherits from the base class's: a list of its own, or its methods would become the base class's too.
     if (!Object.hasOwn(metadata, kTopics)) metadata[kTopics] = []

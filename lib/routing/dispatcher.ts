@@ -11,6 +11,8 @@ import type { NotFound, Scope } from './scope.ts'
 export interface DispatcherOptions {
   registry: Registry
   notFound: () => NotFound
+  /** See `Subscriptions.knows`. */
+  knows: (ids: readonly number[]) => boolean
   /** See `Subscriptions.standsFor`. */
   standsFor: (topic: string, ids: readonly number[]) => boolean
   concurrency: number
@@ -34,6 +36,8 @@ export class Dispatcher {
   /** The jobs of a message: one for each route that matches, or the not-found handler's. */
   dispatch (reception: Reception): Handling {
     const { publish } = reception
+    // Sent for a filter that an earlier run of a kept session asked for: better handled twice than by nobody.
+    if (publish.subscriptionIds !== undefined && !this.#options.knows(publish.subscriptionIds)) publish.subscriptionIds = undefined
     const matches = this.#options.registry.match(publish.topic)
     if (matches.length === 0) return this.#unmatched(reception)
     const jobs: Job[] = []

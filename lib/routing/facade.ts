@@ -1,7 +1,7 @@
 import type { Connection } from '../connection/connection.ts'
 import type { Subscription } from '../connection/subscription.ts'
 import type { Subscriptions } from '../connection/subscriptions.ts'
-import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, rejected } from '../errors.ts'
+import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, rejected, type MqttError } from '../errors.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import type { TopicDefinition } from '../topics/define.ts'
 import { validateFilter } from '../topics/filter.ts'
@@ -102,6 +102,7 @@ export class Facade implements Omit<MultiMqtt, Generic> {
       const name = topic.topicFor(...(named ? [args.shift()] : []) as [never])
       return this.#parts.publisher.publish(name, args[0], args[1] as PublishOptions | undefined)
     } catch (error) {
+      (error as MqttError).maybeSent = false
       return rejected(error as Error)
     }
   }
@@ -109,11 +110,11 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   topicFor (name: string | TopicDefinition, params?: object, options?: { absolute?: boolean }): string {
     if (typeof name === 'string') return this.#parts.registry.find(name).topicFor(params, options)
     const topic = name.topicFor(params as never)
-    return options?.absolute === true ? this.#parts.registry.absoluteFilter(topic, false) : topic
+    return options?.absolute === true ? this.#parts.registry.withPrefix(topic, false) : topic
   }
 
   filterFor (name: string | TopicDefinition, { absolute = false }: { absolute?: boolean } = {}): string {
-    if (typeof name !== 'string') return this.#parts.registry.absoluteFilter(name.filter, !absolute)
+    if (typeof name !== 'string') return this.#parts.registry.withPrefix(name.filter, !absolute)
     const { definition } = this.#parts.registry.find(name)
     return absolute ? definition.absolutePattern.filter : definition.pattern.filter
   }
@@ -151,7 +152,10 @@ export class Facade implements Omit<MultiMqtt, Generic> {
     if (!Array.isArray(list)) throw FST_MQTT_PROPERTY('filter must be a string or an array of strings')
     return list.map(filter => {
       validateFilter(filter)
-      return this.#parts.registry.absoluteFilter(filter, absolute)
+      const whole = this.#parts.registry.withPrefix(filter, absolute)
+      // The prefix may have made it too long.
+      if (whole !== filter) validateFilter(whole)
+      return whole
     })
   }
 

@@ -5,7 +5,7 @@ import type { Handler } from '../types.ts'
 import type { InboundMessage } from './message.ts'
 import type { MqttRoute } from './route.ts'
 import type { Scope } from './scope.ts'
-import { isThenable } from './thenable.ts'
+import { isThenable, toError } from './thenable.ts'
 
 /** "Implementation specific error": what an MQTT 5 broker is told of a message whose handler failed. */
 const HANDLER_FAILED = 0x83
@@ -75,7 +75,7 @@ abstract class HandlerJob implements Job {
       return undefined
     }
     this.#counters.failed++
-    const error = thrown instanceof Error ? thrown : new Error(`A handler threw ${typeof thrown}`, { cause: thrown })
+    const error = toError(thrown)
     const handling = this.#scope.handleError(error, this.message)
     if (handling === undefined) {
       this.#settle(HANDLER_FAILED)

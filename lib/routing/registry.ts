@@ -3,6 +3,7 @@ import { FST_MQTT_OPTIONS, FST_MQTT_ROUTE_DUPLICATE, FST_MQTT_ROUTE_UNKNOWN } fr
 import { Track } from '../inbox/scheduler.ts'
 import type { Converter } from '../topics/converters.ts'
 import type { TopicDefinition } from '../topics/define.ts'
+import { validateFilter } from '../topics/filter.ts'
 import { parsePattern } from '../topics/pattern.ts'
 import { addPrefix, withPrefix } from '../topics/prefix.ts'
 import { Router, type Match } from '../topics/router.ts'
@@ -91,13 +92,16 @@ export class Registry {
 
   #define (scope: Scope, context: object, topic: string | TopicDefinition, options: RouteOptions): RouteDefinition {
     const { converters, concurrency, order, handlerTimeout } = this.#options
-    const declared = typeof topic === 'string' ? topic : topic.pattern
-    const own = typeof topic === 'string' ? undefined : topic.converters as Readonly<Record<string, Converter>> | undefined
+    const isDefinition = typeof topic === 'object' && topic !== null
+    const declared = isDefinition ? topic.pattern : topic
+    const own = !isDefinition ? undefined : topic.converters as Readonly<Record<string, Converter>> | undefined
     const pattern = parsePattern(declared, own === undefined ? converters : { ...converters, ...own })
     const absolute = options.absolute ?? false
     const absolutePattern = absolute ? pattern : withPrefix(pattern, this.prefix)
     const group = options.group ?? this.#options.group ?? false
-    const name = options.name ?? (typeof topic === 'string' ? undefined : topic.name)
+    const filter = group === false ? absolutePattern.filter : `$share/${group}/${absolutePattern.filter}`
+    if (group !== false) validateFilter(filter)
+    const name = options.name ?? (isDefinition ? topic.name : undefined)
     return {
       scope,
       context,
@@ -106,7 +110,7 @@ export class Registry {
       pattern,
       absolutePattern,
       absolute,
-      filter: group === false ? absolutePattern.filter : `$share/${group}/${absolutePattern.filter}`,
+      filter,
       ackOnReceipt: options.ack === 'received',
       handlerTimeout: options.handlerTimeout ?? handlerTimeout,
       track: new Track({ concurrency: options.concurrency ?? concurrency, order: options.order ?? order }),
@@ -115,6 +119,7 @@ export class Registry {
   }
 
   #nameByHandler (name: string, route: MqttRoute): void {
+    route.handlerName = name
     const routes = this.#handlerNames.get(name)
     if (routes === undefined) this.#handlerNames.set(name, new Set([route]))
     else routes.add(route)
@@ -122,22 +127,22 @@ export class Registry {
 
   #nameOf (route: MqttRoute): string | undefined {
     if (route.definition.name !== undefined) return route.definition.name
-    for (const [name, routes] of this.#handlerNames) if (routes.size === 1 && routes.has(route)) return name
-    return undefined
+    const { handlerName } = route
+    return handlerName !== undefined && this.#handlerNames.get(handlerName)?.size === 1 ? handlerName : undefined
   }
 
   async #remove (route: MqttRoute): Promise<void> {
     if (!this.#router.remove(route.definition.absolutePattern, route)) return
     const { name } = route.definition
     if (name !== undefined) this.#named.delete(name)
-    for (const [handlerName, routes] of this.#handlerNames) {
-      if (routes.delete(route) && routes.size === 0) this.#handlerNames.delete(handlerName)
-    }
+    const { handlerName } = route
+    const sharing = handlerName === undefined ? undefined : this.#handlerNames.get(handlerName)
+    if (sharing?.delete(route) === true && sharing.size === 0) this.#handlerNames.delete(handlerName!)
     await this.#options.ledger.release(route.subscription, route)
   }
 
-  /** A filter as `subscribe` takes it, as the broker sees it. */
-  absoluteFilter (filter: string, absolute: boolean): string {
-    return absolute ? filter : addPrefix(this.prefix, filter)
+  /** A topic or filter as the broker sees it. */
+  withPrefix (topicOrFilter: string, absolute: boolean): string {
+    return absolute ? topicOrFilter : addPrefix(this.prefix, topicOrFilter)
   }
 }

@@ -40,6 +40,8 @@ export class MqttRoute implements Route {
   readonly subscription: Subscription
   readonly subscribed: Promise<Granted>
   handlers: readonly Handler[] = []
+  /** Of the handler it was declared with: a name as long as one route alone has it. */
+  handlerName: string | undefined
   readonly #owner: RouteOwner
 
   constructor (definition: RouteDefinition, owner: RouteOwner, subscribe: (route: MqttRoute) => Subscription) {

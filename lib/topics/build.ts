@@ -1,7 +1,7 @@
 import type { Codec } from './converters.ts'
 import { FST_MQTT_PARAM, type CodedError } from './errors.ts'
 import type { Level, Pattern } from './pattern.ts'
-import { loneSurrogate, overflow } from './text.ts'
+import { loneSurrogate, overflow, unwelcomeCharacter } from './text.ts'
 
 type Placeholder = Extract<Level, { readonly codec: Codec }>
 
@@ -66,6 +66,8 @@ function faultOf (text: unknown, isPath: boolean, isFirst: boolean): string | nu
   const bad = /[+#\0]/.exec(text)
   if (bad !== null) return `it holds ${bad[0] === '\0' ? 'NUL' : `"${bad[0]}"`}, which a topic never does`
   if (loneSurrogate(text) !== -1) return 'it holds a lone surrogate, which UTF-8 cannot express'
+  const odd = unwelcomeCharacter(text)
+  if (odd !== null) return `it holds ${odd}, over which brokers end the connection`
   if (isFirst && text.startsWith('$')) return 'a topic that begins with "$" matches no placeholder in its first level'
   return null
 }

@@ -1,5 +1,5 @@
 import { FST_MQTT_PATTERN, type CodedError } from './errors.ts'
-import { loneSurrogate, overflow } from './text.ts'
+import { loneSurrogate, overflow, unwelcomeAt, unwelcomeCharacter } from './text.ts'
 
 /** How much of a long text is shown on either side of the place. */
 const CONTEXT = 60
@@ -27,6 +27,8 @@ export function checkText (text: string, what: string): void {
   if (nul !== -1) throw patternError(text, nul, `${what} holds NUL (U+0000), which MQTT forbids; take it out`)
   const lone = loneSurrogate(text)
   if (lone !== -1) throw patternError(text, lone, `${what} holds a lone surrogate, which UTF-8 cannot express; take it out`)
+  const odd = unwelcomeAt(text)
+  if (odd !== -1) throw patternError(text, odd, `${what} holds ${unwelcomeCharacter(text)!}, over which brokers end the connection; take it out`)
   const over = overflow(text)
   if (over !== -1) throw patternError(text, over, `${what} is over 65 535 bytes; make it shorter`)
 }

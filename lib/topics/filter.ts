@@ -1,4 +1,5 @@
 import { checkText, patternError } from './caret.ts'
+import { MAX_LEVELS } from './text.ts'
 
 const SHARE = '$share/'
 const DOLLAR = 36
@@ -25,7 +26,8 @@ export function parseShare (filter: string): Share | null {
 export function validateFilter (filter: string): void {
   checkText(filter, 'The filter')
   let start = filter.startsWith(SHARE) ? checkShare(filter) : 0
-  for (;;) {
+  for (let levels = 1; ; levels++) {
+    if (levels > MAX_LEVELS) throw patternError(filter, start, `The filter has more than ${MAX_LEVELS} levels; make it shorter`)
     const slash = filter.indexOf('/', start)
     checkWildcard(filter, start, slash === -1 ? filter.length : slash)
     if (slash === -1) return

@@ -2,9 +2,7 @@ import { checkText, patternError } from './caret.ts'
 import { path, type Codec, type ConverterMap } from './converters.ts'
 import { checkWildcard, parseShare } from './filter.ts'
 import { parsePlaceholder } from './placeholder.ts'
-
-/** The most levels that a pattern may have. */
-export const MAX_LEVELS = 128
+import { MAX_LEVELS } from './text.ts'
 
 /** One level of a pattern; `text` is how it was written. */
 export type Level =

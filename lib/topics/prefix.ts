@@ -1,6 +1,7 @@
 import { checkText, patternError } from './caret.ts'
 import { parseShare } from './filter.ts'
-import { createPattern, MAX_LEVELS, type Level, type Pattern } from './pattern.ts'
+import { createPattern, type Level, type Pattern } from './pattern.ts'
+import { MAX_LEVELS } from './text.ts'
 
 /*
  * The prefix of a connection (contract section 4). It is plain text, put before every topic, filter and pattern, and

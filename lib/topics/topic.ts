@@ -1,4 +1,4 @@
-import { loneSurrogate, MAX_BYTES, overflow } from './text.ts'
+import { loneSurrogate, MAX_BYTES, overflow, unwelcomeCharacter } from './text.ts'
 
 const NUL = 0
 const HASH = 35
@@ -21,6 +21,8 @@ export function topicNameError (topic: string): string | null {
     if ((unit & 0xf800) === 0xd800) surrogates = true
   }
   if (surrogates && loneSurrogate(topic) !== -1) return 'must not contain a lone surrogate'
+  const found = unwelcomeCharacter(topic)
+  if (found !== null) return `must not contain ${found}`
   return overflow(topic) === -1 ? null : TOO_LONG
 }
 

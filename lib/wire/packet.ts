@@ -86,24 +86,6 @@ export function writeVarint (target: Uint8Array, offset: number, value: number):
 }
 
 // Control characters and noncharacters as MQTT 5 section 1.5.4 lists them, and what UTF-8 cannot hold.
-// eslint-disable-next-line no-control-regex
-const unwelcome = /[\0-\x1f\x7f-\x9f\p{Noncharacter_Code_Point}\p{Surrogate}]/u
-
-/**
- * The first character that a string on the wire had better not hold, as text for an error, or null.
- * Lone surrogates and NUL are forbidden. Control characters and noncharacters only "should not" be sent, but a
- * receiver may hang up over them (MQTT 5 section 1.5.4), and mosquitto does: one publisher's newline would
- * disconnect everybody who shares the connection.
- */
-export function unwelcomeCharacter (text: string): string | null {
-  const found = unwelcome.exec(text)
-  if (found === null) return null
-  const code = found[0].codePointAt(0)!
-  const name = `U+${code.toString(16).toUpperCase().padStart(4, '0')}`
-  if (code === 0) return `the NUL character (${name})`
-  if (code < 0xa0) return `the control character ${name}`
-  return code >= 0xd800 && code <= 0xdfff ? `the lone surrogate ${name}` : `the noncharacter ${name}`
-}
 
 /** The caller's text, short and on one line, for an error that names it. */
 export function quote (text: string): string {

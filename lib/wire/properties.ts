@@ -3,9 +3,10 @@ import { topicNameError } from '../topics/topic.ts'
 import { Cursor } from './cursor.ts'
 import { MalformedPacket, MalformedReason } from './malformed.ts'
 import {
-  MAX_STRING, MAX_VARINT, quote, unwelcomeCharacter, varintLength, writeVarint,
+  MAX_STRING, MAX_VARINT, quote, varintLength, writeVarint,
   type PublishProperties, type ReceivedProperties
 } from './packet.ts'
+import { unwelcomeCharacter } from '../topics/text.ts'
 
 /** The identifiers of the properties that a PUBLISH may hold (MQTT 5 section 2.2.2.2). */
 const PAYLOAD_FORMAT_INDICATOR = 0x01

@@ -1,6 +1,6 @@
 import { FST_MQTT_TOPIC } from '../errors.ts'
 import { topicNameError } from '../topics/topic.ts'
-import { MAX_STRING, quote, unwelcomeCharacter, type NativeBuffer } from './packet.ts'
+import { MAX_STRING, quote, type NativeBuffer } from './packet.ts'
 
 /** A generation is full with so many topics, or so many of their bytes. */
 const MAX_ENTRIES = 4096
@@ -58,8 +58,6 @@ export class TopicCache {
     if (typeof topic !== 'string') throw new FST_MQTT_TOPIC('The topic must be a string')
     const reason = topicNameError(topic)
     if (reason !== null) throw new FST_MQTT_TOPIC(`Topic ${quote(topic)}: ${reason}`)
-    const found = unwelcomeCharacter(topic)
-    if (found !== null) throw new FST_MQTT_TOPIC(`Topic ${quote(topic)}: must not contain ${found}`)
     const whole = prefix + topic
     const length = Buffer.byteLength(whole)
     if (length > MAX_STRING) throw new FST_MQTT_TOPIC(`Topic ${quote(topic)}: over 65 535 bytes with its prefix`)

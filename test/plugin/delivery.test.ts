@@ -224,3 +224,58 @@ t.test('bad input rejects its caller, and nobody else notices', { skip: mosquitt
   t.equal(app.mqtt.status().counters.reconnects, 0)
   t.equal(app.mqtt.status().counters.refused, bad.length)
 })
+
+for (const { name, skip, start } of mosquittoSettings()) {
+  t.test(`a bad filter is refused where it is asked for, and nobody else notices: ${name}`, { skip }, async t => {
+    const { options } = await start(t)
+    const { app } = await buildApp(t, { ...options, prefix: 'pre' })
+    await connect(app)
+    for (const filter of ['t/\u0001', 't/\u007f', 't/\ufffe', 'a/'.repeat(300), '/'.repeat(3_000), 'x'.repeat(65_533)]) {
+      await t.rejects(app.mqtt.subscribe(filter), { code: 'FST_MQTT_PATTERN' })
+      t.throws(() => app.mqtt.topic(filter, () => {}), { code: 'FST_MQTT_PATTERN' })
+    }
+    t.throws(() => app.mqtt.topic('x'.repeat(65_520), { group: 'group' }, () => {}), { code: 'FST_MQTT_PATTERN' })
+    await app.mqtt.publish('ok', '', { qos: 1 })
+    t.equal(app.mqtt.status().counters.reconnects, 0)
+    t.strictSame(app.mqtt.subscriptions, [])
+  })
+
+  t.test(`a kept session's messages of a filter that is no longer wanted are handled all the same: ${name}`, { skip }, async t => {
+    const { options, broker } = await start(t)
+    const kept = { ...options, clientId: `kept-${process.pid}`, session: { clean: false, ...(options.protocolVersion === 5 && { expiry: 60 }) } }
+    const before = await buildApp(t, kept)
+    before.app.mqtt.topic('dep/#', { qos: 1 }, () => {})
+    await connect(before.app)
+    await before.app.close()
+    const peer = await connectClient(t, broker!.url)
+    for (let n = 0; n < 5; n++) await peer.client.publishAsync(`dep/${n}`, '', { qos: 1 })
+    await peer.client.publishAsync('dep/other', '', { qos: 1 })
+
+    const after = await buildApp(t, kept)
+    const handled = new Set<number>()
+    const unmatched = new Set<string>()
+    after.app.mqtt.topic('dep/<int:n>', { qos: 1 }, message => { handled.add(message.params.n) })
+    after.app.mqtt.setNotFoundHandler(message => { unmatched.add(message.topic) })
+    await connect(after.app)
+    await waitFor(() => handled.size === 5 && unmatched.size === 1, 'the messages of before')
+  })
+}
+
+t.test('whatever a handler returns or throws, the stream goes on', async t => {
+  const { app } = await buildApp(t, { embedded: true })
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const odd: Array<() => unknown> = [
+    () => ({ get then () { throw new Error('no') } }),
+    () => proxy,
+    () => { throw new Proxy({}, { getPrototypeOf () { throw new Error('no') } }) },
+    async () => { throw new Proxy({}, { getPrototypeOf () { throw new Error('no') } }) },
+    async () => ({ get then () { throw new Error('no') } }),
+    () => { throw undefined } // eslint-disable-line no-throw-literal
+  ]
+  app.mqtt.topic('odd/<int:n>', { qos: 1 }, ({ params }) => odd[params.n]!())
+  await connect(app)
+  for (let n = 0; n < odd.length; n++) await app.mqtt.publish(`odd/${n}`, '', { qos: 1 })
+  await waitFor(() => app.mqtt.status().counters.handled + app.mqtt.status().counters.failed === odd.length, 'all of them')
+  t.match(app.mqtt.status(), { inbox: { messages: 0, running: 0 }, counters: { handled: 2, failed: 4, reconnects: 0 } })
+})

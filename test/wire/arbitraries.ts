@@ -5,7 +5,8 @@ import { ackId, ackReasonCode } from '../../lib/wire/acks.ts'
 import { decodePublish } from '../../lib/wire/decode.ts'
 import { Framer, type FramerLimits } from '../../lib/wire/framer.ts'
 import { MalformedPacket } from '../../lib/wire/malformed.ts'
-import { PacketType, unwelcomeCharacter, type ProtocolVersion, type PublishProperties, type QoS } from '../../lib/wire/packet.ts'
+import { PacketType, type ProtocolVersion, type PublishProperties, type QoS } from '../../lib/wire/packet.ts'
+import { unwelcomeCharacter } from '../../lib/topics/text.ts'
 
 /** A publish as a user would ask for it. */
 export interface PublishCase {

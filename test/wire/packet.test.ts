@@ -1,5 +1,6 @@
 import t from 'tap'
-import { connectRefusalName, quote, reasonName, unwelcomeCharacter, varintLength, writeVarint } from '../../lib/wire/packet.ts'
+import { connectRefusalName, quote, reasonName, varintLength, writeVarint } from '../../lib/wire/packet.ts'
+import { unwelcomeCharacter } from '../../lib/topics/text.ts'
 
 t.test('reason codes have their standard names', async t => {
   t.equal(reasonName(0x87), '0x87 Not authorized')
