@@ -74,7 +74,7 @@ export function tips (app: FastifyInstance, broker: Broker, origin: string): Tip
   })
   if (broker.embedded) {
     list.push({
-      text: 'Do all this on a real broker. The path keeps your topics apart from other people’s.',
+      text: 'Do all this on a real broker: stop this one first, or name another host. The path keeps your topics apart from other people’s.',
       line: 'MQTT_URL=mqtt://127.0.0.1:1883/my-demo npm start'
     })
   }
