@@ -9,6 +9,7 @@ import { Gather } from './gather.ts'
 import { PacketIds } from './packet-ids.ts'
 import { RoundRobin } from './round-robin.ts'
 import { Source } from './source.ts'
+import { Suspects } from './suspects.ts'
 import { Window } from './window.ts'
 
 /** Limits of the outbox (contract section 2). */
@@ -29,13 +30,6 @@ export interface OutboxLink {
 
 /** Handed to the socket at once; what is more waits for it to drain, so that it stays countable and replayable. */
 const WRITE_BYTES = 256 * 1024
-/** A publish is sent so often before it is taken for what the broker hangs up on. */
-const TRIES = 3
-/** The same on a network that resets connections for no reason of ours. */
-const TRIES_WHEN_FLAPPING = 6
-/** A connection that held this long, in milliseconds: the network does not flap. */
-const STABLE = 10_000
-
 /**
  * Publishes accepted and not yet settled. It holds encoded frames, so its limit in bytes is exact, keeps the order of
  * each source, keeps to the broker's window, and sends what is unconfirmed again after a reconnect.
@@ -50,6 +44,7 @@ export class Outbox {
   readonly #options: OutboxOptions
   readonly #ids = new PacketIds()
   readonly #window = new Window()
+  readonly #suspects = new Suspects()
   readonly #queued = new RoundRobin()
   /** QoS 0 in the socket's hands. */
   readonly #writing = new Set<readonly Delivery[]>()
@@ -60,11 +55,6 @@ export class Outbox {
   readonly #deadlines = new Deadlines(now => this.#sweep(now))
   #link: OutboxLink | undefined
   #info: ConnectInfo | undefined
-  /** The broker hung up: what it may have hung up for is sent again one by one, to find it. */
-  #probing = false
-  /** A suspect was innocent: connections end by themselves here. */
-  #flapping = false
-  #attachedAt = 0
   #pumpScheduled = false
   #closed = false
   #idle: Array<() => void> = []
@@ -144,8 +134,8 @@ export class Outbox {
   attach (link: OutboxLink, info: ConnectInfo): void {
     this.#link = link
     this.#info = info
-    this.#attachedAt = performance.now()
-    this.#window.reset(info, this.#probing ? 1 : this.#options.inflight)
+    this.#suspects.attached()
+    this.#window.reset(info, this.#suspects.probing ? 1 : this.#options.inflight)
     this.#replay = []
     for (const delivery of this.#inflight.values()) {
       delivery.open = false
@@ -162,8 +152,8 @@ export class Outbox {
     this.#link = undefined
     // QoS 0 that was in the socket's hands is over, whatever became of it; resending could deliver it twice.
     for (const batch of this.#writing) this.#written(batch)
-    if (performance.now() - this.#attachedAt >= STABLE) this.#flapping = false
-    if (hungUp) this.#suspect()
+    this.#suspects.detached()
+    if (hungUp) this.#accuse()
     this.#window.clear()
     this.onAwaiting()
   }
@@ -178,11 +168,11 @@ export class Outbox {
     }
     if (type === PacketType.PUBREC && reasonCode < 0x80) {
       delivery.state = 'released'
-      this.#acquit(delivery)
+      this.#suspects.acquit(delivery)
       link.send([pubrel(delivery)])
       return
     }
-    this.#acquit(delivery)
+    this.#suspects.acquit(delivery)
     // One that waits to be sent again on this connection takes no room in its window.
     if (delivery.open) this.#window.close(delivery.qos)
     delivery.open = false
@@ -333,30 +323,14 @@ export class Outbox {
     for (const delivery of batch) this.#settle(delivery, null, 0)
   }
 
-  /**
-   * The broker hung up. With several in flight it could be for any of them; when the oldest has been there twice, they go
-   * one by one the next time. One that was alone and has been tried often enough is poison.
-   */
-  #suspect (): void {
-    const open = [...this.#inflight.values()].filter(delivery => delivery.open)
-    for (const delivery of open) delivery.tries++
-    const [suspect] = open
-    if (suspect === undefined) return
-    this.#probing = suspect.tries >= TRIES - 1
-    if (open.length !== 1) return
-    suspect.suspected = true
-    if (suspect.tries >= (this.#flapping ? TRIES_WHEN_FLAPPING : TRIES)) this.#settle(suspect, poisonous(), 0)
-  }
-
-  #acquit (delivery: Delivery): void {
-    if (delivery.suspected) this.#flapping = true
-    delivery.suspected = false
-    delivery.tries = 0
+  #accuse (): void {
+    const poison = this.#suspects.accuse([...this.#inflight.values()].filter(({ open }) => open))
+    if (poison !== undefined) this.#settle(poison, poisonous(), 0)
   }
 
   #endProbe (): void {
-    if (!this.#probing || this.#replay.length > 0) return
-    this.#probing = false
+    if (!this.#suspects.probing || this.#replay.length > 0) return
+    this.#suspects.probing = false
     this.#window.reset(this.#info!, this.#options.inflight)
   }
 
