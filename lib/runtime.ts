@@ -225,7 +225,7 @@ export class Runtime {
     this.#subscriptions.detach()
     this.#inbox.detach(tap)
     // It may have been a SUBSCRIBE that the broker hung up on.
-    this.#outbox.detach(tap, tap.hungUp !== undefined && !interrupted)
+    this.#outbox.detach(tap, tap.hungUp && !interrupted)
     if (this.#connection.state !== 'closing') this.#app.log.warn({ err: error }, 'MQTT disconnected')
   }
 

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import { messageType, type ClosedMessage, type ConnectionHint, type HelloMessage, type Layout, type SettledMessage, type VersionMessage, type WorkerMessage } from '../lib/bridge/protocol.ts'
-import { FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, type MqttError } from '../lib/errors.ts'
+import { FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, rejected, type MqttError } from '../lib/errors.ts'
 import type { PublishOptions, PublishResult } from '../lib/types.ts'
 import { payloadLength, publishLength } from '../lib/wire/encode.ts'
 import { toPayload } from '../lib/wire/payload.ts'
@@ -9,7 +9,7 @@ import { checkPublishOptions, type CheckedPublishOptions } from '../lib/wire/pub
 import { TopicCache } from '../lib/wire/topic-cache.ts'
 import { Batch } from './batch.ts'
 import { Link } from './link.ts'
-import { CONFIRMED, deferred, Pending, rejected, rejectQuietly, reviveError, type Deferred } from './pending.ts'
+import { CONFIRMED, deferred, Pending, rejectQuietly, reviveError, type Deferred } from './pending.ts'
 
 const NONE: CheckedPublishOptions = Object.freeze(checkPublishOptions({}))
 /** Until the main thread has said what it takes: the default of `outbox.maxBytes`. */

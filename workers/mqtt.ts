@@ -1,9 +1,8 @@
-import { FST_MQTT_NO_PLUGIN, FST_MQTT_ROUTE_UNKNOWN, type MqttError } from '../lib/errors.ts'
+import { FST_MQTT_NO_PLUGIN, FST_MQTT_ROUTE_UNKNOWN, rejected, type MqttError } from '../lib/errors.ts'
 import type { TopicDefinition } from '../lib/topics/define.ts'
 import type { MultiMqtt, ParamsOf, PublishOptions, PublishResult } from '../lib/types.ts'
 import type { WorkerClient } from './client.ts'
 import { discover } from './handshake.ts'
-import { rejected } from './pending.ts'
 
 /** `mqtt` in a worker thread: publishes through the connection that the application's thread owns. */
 export interface WorkerMqtt {

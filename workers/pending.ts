@@ -77,13 +77,6 @@ export function rejectQuietly ({ promise, reject }: Pick<Deferred<unknown>, 'pro
   reject(error)
 }
 
-/** A rejected promise that ends no process when nobody awaits it. */
-export function rejected (error: Error): Promise<never> {
-  const promise = Promise.reject(error)
-  promise.catch(noop)
-  return promise
-}
-
 /** Makes an error of this thread out of one that came from another. */
 export function reviveError ({ code, message, reasonCode, maybeSent }: ErrorShape, cause?: unknown): MqttError {
   const known = Object.hasOwn(errors, code) ? errors[code] : errors.FST_MQTT_CLOSED

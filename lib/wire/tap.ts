@@ -28,9 +28,6 @@ export interface Oversize {
   readonly bytes: number
 }
 
-/** A clean end of the stream, or a reset. */
-export type HangUp = 'ended' | 'reset'
-
 /** Where a tap delivers what it takes off the wire. Each is called synchronously, in the order of the stream. */
 export interface TapHandlers {
   /** CONNACK with success: from here on packets may be written. */
@@ -80,7 +77,7 @@ export class Tap extends Duplex {
   #held = false
   /** A PINGREQ of mqtt.js is unanswered. */
   #pinging = false
-  #hungUp: HangUp | undefined
+  #hungUp = false
   #farewell: Error | undefined
 
   constructor (socket: Duplex, options: { version: ProtocolVersion, maxPayload: number, handlers: TapHandlers }) {
@@ -95,9 +92,9 @@ export class Tap extends Duplex {
     }, { maxPublish: maximumPublishSize(options.maxPayload), maxControl: MAX_CONTROL_PACKET })
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
     socket.on('drain', () => this.#handlers.onDrain(this))
-    socket.on('error', error => this.#hangUp('reset', error))
-    socket.on('close', () => this.#hangUp('reset'))
-    socket.on('end', () => this.#hangUp('ended'))
+    socket.on('error', error => this.#hangUp(error))
+    socket.on('close', () => this.#hangUp())
+    socket.on('end', () => this.#hangUp())
   }
 
   /** True while packets may be written and the socket has room for them. */
@@ -125,8 +122,8 @@ export class Tap extends Duplex {
     if (last > 0) socket.uncork()
   }
 
-  /** How the other side ended the connection; undefined when we did. */
-  get hungUp (): HangUp | undefined {
+  /** True when the other side, or the network, ended the connection rather than we. */
+  get hungUp (): boolean {
     return this.#hungUp
   }
 
@@ -245,8 +242,8 @@ export class Tap extends Duplex {
   }
 
   /** The broker, or the network, has ended the connection. */
-  #hangUp (how: HangUp, error?: Error): void {
-    if (!this.destroyed && !this.socket.writableEnded) this.#hungUp = how
+  #hangUp (error?: Error): void {
+    if (!this.destroyed && !this.socket.writableEnded) this.#hungUp = true
     this.destroy(error ?? this.#farewell)
   }
 
