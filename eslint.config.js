@@ -26,7 +26,7 @@ function room (files, { rooms = [], files: single = [], types = [], packages = [
     ...single.map(name => `${name.replaceAll('.', '\\.')}$`),
     ...types.map(name => `${name}/`),
     'types\\.ts$',
-    'fifo\\.ts$' // A queue, which knows nobody.
+    '(fifo|suspects)\\.ts$' // They know nobody.
   ]
   return {
     files,

@@ -35,6 +35,8 @@ export class Runtime {
   readonly #broker: EmbeddedBroker | undefined
   readonly #readiness: Readiness
   readonly #warned = new Set<string>()
+  /** A connection that publishes do not go out on yet. */
+  #waiting: { tap: Tap, info: ConnectInfo } | undefined
   #lastFailure = ''
 
   constructor (app: FastifyInstance, options: ResolvedOptions) {
@@ -55,6 +57,7 @@ export class Runtime {
         this.#readiness.refused(error)
       },
       onAwaiting: () => this.#inbox.reconsider(),
+      onProbed: () => this.#attachOutbox(),
       onUnsendable: (filter, option) => this.#warnOnce(`The subscription to "${filter}" asks for ${option}, which needs MQTT 5`),
       onOverlap: (one, other) => this.#warnOnce(`The filters "${one}" and "${other}" overlap: on MQTT 3.1.1 a broker may send a message of both twice, and nothing tells the copies apart`)
     })
@@ -214,15 +217,23 @@ export class Runtime {
   }
 
   #onReady (tap: Tap, info: ConnectInfo): void {
+    this.#waiting = { tap, info }
     this.#subscriptions.attach(info)
     this.#readiness.check()
-    // Behind the SUBSCRIBEs, so that this application does not miss answers to what waited in the outbox.
-    this.#outbox.attach(tap, info)
+    // What the broker hangs up on is found sooner when publishes do not come between.
+    if (!this.#subscriptions.probing) this.#attachOutbox()
+  }
+
+  /** Behind the SUBSCRIBEs, so that this application does not miss answers to what waited in the outbox. */
+  #attachOutbox (): void {
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    if (waiting !== undefined) this.#outbox.attach(waiting.tap, waiting.info)
   }
 
   #onDisconnected (tap: Tap, error: Error | undefined): void {
-    const { interrupted } = this.#subscriptions
-    this.#subscriptions.detach()
+    this.#waiting = undefined
+    const interrupted = this.#subscriptions.detach(tap.hungUp)
     this.#inbox.detach(tap)
     // It may have been a SUBSCRIBE that the broker hung up on.
     this.#outbox.detach(tap, tap.hungUp && !interrupted)

@@ -1,4 +1,4 @@
-import { filterCovers, filtersOverlap, parseShare } from '../topics/filter.ts'
+import { filterCovers, filterMatches, filtersOverlap, parseShare } from '../topics/filter.ts'
 import { FilterTree } from '../topics/filter-tree.ts'
 import type { Subscription } from './subscription.ts'
 
@@ -7,36 +7,105 @@ import type { Subscription } from './subscription.ts'
  * that sends one copy for each would have handlers run twice. Filters that merely overlap cannot be told apart: `onOverlap`.
  * Shared filters are left alone: theirs is another copy.
  */
-export function assignCovers (subscriptions: Iterable<Subscription>, onOverlap: (one: string, other: string) => void): void {
-  const tree = new FilterTree<Subscription>()
-  const plain: Subscription[] = []
-  for (const subscription of subscriptions) {
-    subscription.coveredBy = undefined
-    subscription.unraise()
-    if (parseShare(subscription.filter) !== null) continue
-    plain.push(subscription)
-    tree.add(subscription.filter, subscription)
+export class Covers {
+  readonly #tree = new FilterTree<Subscription>()
+  readonly #onOverlap: (one: string, other: string) => void
+  #active = false
+
+  constructor (onOverlap: (one: string, other: string) => void) {
+    this.#onOverlap = onOverlap
   }
-  for (const subscription of plain) {
-    for (const other of tree.meeting(subscription.filter)) {
+
+  /** Finds all covers anew, or lifts them where messages tell their subscription. */
+  assign (subscriptions: Iterable<Subscription>, active: boolean): void {
+    if (!active && !this.#active) return
+    this.#active = active
+    const plain = [...subscriptions].filter(isPlain)
+    for (const subscription of plain) {
+      subscription.coveredBy = undefined
+      subscription.unraise()
+    }
+    if (active) for (const subscription of plain) this.#place(subscription)
+  }
+
+  add (subscription: Subscription): void {
+    if (!isPlain(subscription)) return
+    this.#tree.add(subscription.filter, subscription)
+    if (this.#active) this.#place(subscription)
+  }
+
+  /** Nobody wants it any more: what it covered has to come by itself, or by another. */
+  remove (subscription: Subscription): void {
+    if (!isPlain(subscription)) return
+    this.#tree.remove(subscription.filter, subscription)
+    const { coveredBy } = subscription
+    subscription.coveredBy = undefined
+    if (coveredBy !== undefined) this.#weigh(coveredBy)
+    this.uncover(subscription)
+  }
+
+  /** It brings nothing, since the broker has refused it. */
+  uncover (subscription: Subscription): void {
+    const covered = this.#coveredBy(subscription)
+    for (const other of covered) other.coveredBy = undefined
+    for (const other of covered) this.#place(other)
+  }
+
+  /** The QoS of one has changed. */
+  changed (subscription: Subscription): void {
+    if (this.#active) this.#weigh(subscription.coveredBy ?? subscription)
+  }
+
+  /** The subscriptions whose filters match the topic. */
+  * matching (topic: string): Iterable<Subscription> {
+    for (const subscription of this.#tree.meeting(topic)) if (filterMatches(subscription.filter, topic)) yield subscription
+  }
+
+  /** Finds what covers it, and what it covers. A cover is itself covered by nothing. */
+  #place (subscription: Subscription): void {
+    let cover: Subscription | undefined
+    const narrower = new Set<Subscription>()
+    for (const other of this.#tree.meeting(subscription.filter)) {
+      if (other === subscription) continue
       if (covers(other, subscription)) {
-        // One that the broker refused brings nothing.
-        if (other.status !== 'refused') subscription.coveredBy = other
-      } else if (other !== subscription && !covers(subscription, other) && filtersOverlap(other.filter, subscription.filter)) {
+        if (other.status !== 'refused' && other.coveredBy === undefined) cover = other
+      } else if (covers(subscription, other)) {
+        narrower.add(other)
+      } else if (filtersOverlap(other.filter, subscription.filter)) {
         const [one, two] = [subscription.filter, other.filter].sort()
-        onOverlap(one!, two!)
+        this.#onOverlap(one!, two!)
       }
     }
+    subscription.coveredBy = cover
+    if (subscription.status === 'refused') return
+    const top = cover ?? subscription
+    for (const other of narrower) {
+      // One that another brings stays with it, unless that is brought by this one now.
+      if (other.coveredBy !== undefined && !narrower.has(other.coveredBy)) continue
+      other.coveredBy = top
+      other.unraise()
+    }
+    this.#weigh(top)
   }
-  for (const subscription of plain) {
-    // The cover of a cover is the one that is subscribed.
-    while (subscription.coveredBy?.coveredBy !== undefined) subscription.coveredBy = subscription.coveredBy.coveredBy
-    subscription.coveredBy?.raise(subscription.options.qos)
+
+  /** A cover asks for the highest QoS of all that it stands for. */
+  #weigh (cover: Subscription): void {
+    cover.unraise()
+    for (const other of this.#coveredBy(cover)) cover.raise(other.options.qos)
   }
+
+  #coveredBy (cover: Subscription): Subscription[] {
+    if (!this.#active) return []
+    return [...this.#tree.meeting(cover.filter)].filter(({ coveredBy }) => coveredBy === cover)
+  }
+}
+
+function isPlain ({ filter }: Subscription): boolean {
+  return parseShare(filter) === null
 }
 
 /** Of two filters that match the same topics (`#` and `+/#`), one covers the other and not both each other. */
 function covers (wide: Subscription, narrow: Subscription): boolean {
-  if (wide === narrow || !filterCovers(wide.filter, narrow.filter)) return false
+  if (!filterCovers(wide.filter, narrow.filter)) return false
   return !filterCovers(narrow.filter, wide.filter) || wide.id < narrow.id
 }

@@ -1,4 +1,5 @@
 import { FST_MQTT_OPTIONS, type MqttError } from '../errors.ts'
+import type { Suspect } from '../suspects.ts'
 import type { Granted, QoS, SubscriptionStatus } from '../types.ts'
 
 /** What a subscription asks the broker for besides its filter (MQTT 5 section 3.8.3.1). */
@@ -10,7 +11,7 @@ export interface SubscriptionOptions {
 }
 
 /** One filter on the broker, for all that need it. */
-export class Subscription {
+export class Subscription implements Suspect {
   readonly filter: string
   /** MQTT 5 subscription identifier. */
   readonly id: number
@@ -22,6 +23,10 @@ export class Subscription {
   coveredBy: Subscription | undefined
   /** The broker may have it. */
   known = false
+  tries = 0
+  suspected = false
+  /** The broker hangs up in answer to it, so it is not asked for. */
+  shunned = false
   /** What was last sent to the broker, to see whether it is still what is wanted. */
   #sent: SubscriptionOptions | undefined
   /** Of what was sent, what the broker has answered. */
@@ -128,10 +133,18 @@ export class Subscription {
     for (const { reject } of this.#waiting.splice(0)) reject(error)
   }
 
+  /** The broker hangs up in answer to it. */
+  shun (error: MqttError): void {
+    this.shunned = true
+    this.known = false
+    this.#sent = this.options
+    this.refuse(error)
+  }
+
   /** The connection is gone: whether the broker still has it, the next one will say. What was not answered is lost. */
   suspend (): void {
     if (this.status === 'active') this.status = 'pending'
-    if (this.#sent !== this.#answered) this.#sent = undefined
+    if (this.#sent !== this.#answered && !this.shunned) this.#sent = undefined
   }
 
   /** The session was kept, and with it what the broker has answered. */
@@ -148,6 +161,7 @@ export class Subscription {
 
   /** It has to be asked for again. */
   again (): void {
+    this.shunned = false
     this.status = 'pending'
     this.granted = undefined
     this.error = undefined

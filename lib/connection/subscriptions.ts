@@ -1,11 +1,11 @@
-import type { IClientSubscribeOptions, MqttClient } from 'mqtt'
-import { FST_MQTT_CLOSED, FST_MQTT_SUBSCRIBE_REFUSED, type MqttError } from '../errors.ts'
+import type { MqttClient } from 'mqtt'
+import { FST_MQTT_CLOSED, type MqttError } from '../errors.ts'
 import { Fifo } from '../fifo.ts'
-import { filterMatches, parseShare } from '../topics/filter.ts'
+import { Suspects } from '../suspects.ts'
 import type { Granted, QoS, SubscriptionStatus } from '../types.ts'
-import { reasonName } from '../wire/packet.ts'
 import type { ConnectInfo } from '../wire/tap.ts'
-import { assignCovers } from './covers.ts'
+import { Covers } from './covers.ts'
+import { hangsUp, isLasting, refused, subscribeOptions, unsendable } from './subscribe.ts'
 import { Subscription, type SubscriptionOptions } from './subscription.ts'
 import { SubscriptionIds } from './subscription-ids.ts'
 
@@ -13,9 +13,6 @@ export interface SubscriptionsOptions {
   /** Milliseconds until what was refused is asked for again. */
   retry: number
 }
-
-/** Refusals that will not change: filter invalid, no shared, identified or wildcard subscriptions (MQTT 5 section 3.9.3). */
-const LASTING: ReadonlySet<number> = new Set([0x8f, 0x9e, 0xa1, 0xa2])
 
 /** SUBSCRIBE packets that may wait for their answer at once. */
 const UNANSWERED = 1_000
@@ -27,6 +24,8 @@ export interface SubscriptionEvents {
   onUnsendable (filter: string, option: string): void
   /** Answers of the broker begin or cease to be awaited. */
   onAwaiting (): void
+  /** `probing` has ended. */
+  onProbed (): void
   /** Two filters that some brokers send a copy each for, and nothing tells the copies apart (MQTT 3.1.1). */
   onOverlap (one: string, other: string): void
 }
@@ -42,14 +41,17 @@ export class Subscriptions {
   readonly #events: SubscriptionEvents
   readonly #ids = new SubscriptionIds()
   readonly #byFilter = new Map<string, Subscription>()
+  readonly #covers: Covers
+  readonly #suspects = new Suspects<Subscription>()
+  /** SUBSCRIBE was sent for these, and not yet answered. */
+  readonly #asked = new Set<Subscription>()
   /** Filters that the broker still has, and nobody wants any more. */
-  readonly #unwanted = new Set<string>()
+  readonly #unwanted = new Map<string, Leaving>()
   /** What is to be asked for on this connection. */
   #queue = new Fifo<Subscription>()
   #info: ConnectInfo | undefined
   #closed = false
   #unanswered = 0
-  #interrupted = false
   #converging = false
   #retry: NodeJS.Timeout | undefined
 
@@ -57,6 +59,7 @@ export class Subscriptions {
     this.#client = client
     this.#options = options
     this.#events = events
+    this.#covers = new Covers((one, other) => events.onOverlap(one, other))
   }
 
   /** Every filter in its state, in the order first asked for. */
@@ -80,9 +83,9 @@ export class Subscriptions {
     return ids.some(id => this.#ids.has(id))
   }
 
-  /** The connection ended while a SUBSCRIBE was unanswered. */
-  get interrupted (): boolean {
-    return this.#interrupted
+  /** True while SUBSCRIBEs go one by one, to find the one that the broker hangs up on. */
+  get probing (): boolean {
+    return this.#suspects.probing
   }
 
   /** Wants a filter for an owner. Subscribes now when connected, else at the next connection. */
@@ -92,57 +95,74 @@ export class Subscriptions {
       subscription = new Subscription(filter, this.#ids.allocate(filter), options)
       subscription.acquire(owner, options)
       this.#byFilter.set(filter, subscription)
+      this.#covers.add(subscription)
     } else {
       subscription.acquire(owner, options)
+      this.#covers.changed(subscription)
     }
     if (this.#closed) subscription.end(closed())
+    this.#unwanted.get(filter)?.done()
     this.#unwanted.delete(filter)
     this.#scheduleConverge()
     return subscription
   }
 
-  /** An owner does not want a filter any more; the last one's going unsubscribes it. */
+  /** An owner does not want a filter any more; the last one's going unsubscribes it. Resolves when the broker has answered. */
   async release (subscription: Subscription, owner: object): Promise<void> {
     subscription.release(owner)
-    if (subscription.wanted) return
+    if (subscription.wanted) {
+      this.#covers.changed(subscription)
+      return
+    }
     const { filter, id } = subscription
     subscription.end(FST_MQTT_CLOSED(`The subscription to "${filter}" was taken back`))
     if (this.#byFilter.get(filter) !== subscription) return
     this.#byFilter.delete(filter)
     this.#ids.release(id)
-    // What it covered has to come by itself now, before it goes.
-    if ([...this.#byFilter.values()].some(({ coveredBy }) => coveredBy === subscription)) this.#converge()
-    if (subscription.known && !this.#closed) {
-      this.#unwanted.add(filter)
-      await this.#unsubscribe(filter)
-    }
+    this.#covers.remove(subscription)
+    this.#scheduleConverge()
+    if (subscription.known && !this.#closed) await this.#leave(filter)
   }
 
   /** A connection is up. Without the old session the broker has forgotten all of it. */
   attach (info: ConnectInfo): void {
     this.#info = info
+    this.#suspects.attached()
     for (const subscription of this.#byFilter.values()) {
+      // One more connection would be lost over it; when they have held for long, that may have changed.
+      if (subscription.shunned && !this.#suspects.stable) continue
       if (info.sessionPresent) subscription.resume()
       else subscription.forget()
     }
-    if (info.sessionPresent) for (const filter of this.#unwanted) void this.#unsubscribe(filter)
-    else this.#unwanted.clear()
+    if (!info.sessionPresent) this.#unwanted.clear()
+    this.#covers.assign(this.#byFilter.values(), !info.subscriptionIdentifiers)
     this.#converge()
   }
 
-  detach (): void {
+  /** The connection is gone; `hungUp` when it was not us who ended it. Returns true when it may have been over a SUBSCRIBE. */
+  detach (hungUp = false): boolean {
+    const unanswered = [...this.#asked]
+    this.#asked.clear()
     this.#info = undefined
-    this.#interrupted = false
+    this.#suspects.detached()
     for (const subscription of this.#byFilter.values()) subscription.suspend()
+    for (const { done } of this.#unwanted.values()) done()
+    for (const filter of this.#unwanted.keys()) this.#unwanted.set(filter, { asked: false, done: noop })
+    const culprit = hungUp ? this.#suspects.accuse(unanswered) : undefined
+    if (culprit !== undefined) {
+      const error = hangsUp(culprit.filter)
+      culprit.shun(error)
+      this.#events.onRefused(error)
+    }
+    return unanswered.length > 0
   }
 
   close (): void {
     this.#closed = true
     this.#info = undefined
     clearTimeout(this.#retry)
-    for (const subscription of this.#byFilter.values()) {
-      subscription.end(closed())
-    }
+    for (const subscription of this.#byFilter.values()) subscription.end(closed())
+    for (const { done } of this.#unwanted.values()) done()
   }
 
   /**
@@ -151,13 +171,11 @@ export class Subscriptions {
    */
   standsFor (topic: string, ids: readonly number[]): boolean {
     let lowest = Infinity
-    for (const { id, filter } of this.#byFilter.values()) {
-      if (id < lowest && parseShare(filter) === null && filterMatches(filter, topic)) lowest = id
-    }
+    for (const { id } of this.#covers.matching(topic)) if (id < lowest) lowest = id
     return lowest === Infinity || ids.includes(lowest)
   }
 
-  /** Once for all the routes that are declared in a turn. */
+  /** Once for all the routes that come and go in a turn. */
   #scheduleConverge (): void {
     if (this.#converging || this.#info === undefined) return
     this.#converging = true
@@ -169,9 +187,7 @@ export class Subscriptions {
 
   /** Sends whatever is not yet what is wanted. */
   #converge (): void {
-    const info = this.#info
-    if (info === undefined || this.#closed) return
-    if (!info.subscriptionIdentifiers) assignCovers(this.#byFilter.values(), (one, other) => this.#events.onOverlap(one, other))
+    if (this.#info === undefined || this.#closed) return
     this.#queue = new Fifo()
     for (const subscription of this.#byFilter.values()) {
       if (subscription.coveredBy !== undefined) this.#follow(subscription)
@@ -180,15 +196,28 @@ export class Subscriptions {
     this.#sendQueued()
   }
 
-  /** A few at a time: beyond its packet identifiers mqtt.js gets slow, and a broker is not fond of a flood either. */
+  /**
+   * A few at a time: beyond its packet identifiers mqtt.js gets slow, and a broker is not fond of a flood either. Nothing
+   * is unsubscribed before what it covered comes by itself.
+   */
   #sendQueued (): void {
     const info = this.#info
     if (info === undefined) return
-    while (this.#unanswered < UNANSWERED) {
+    const most = this.#suspects.probing ? 1 : UNANSWERED
+    while (this.#unanswered < most) {
       const subscription = this.#queue.shift()
-      if (subscription === undefined) return
+      if (subscription === undefined) break
       const current = this.#byFilter.get(subscription.filter) === subscription
       if (current && subscription.stale && subscription.coveredBy === undefined) this.#subscribe(subscription, info)
+    }
+    if (this.#queue.length > 0) return
+    for (const [filter, leaving] of this.#unwanted) {
+      if (this.#unanswered >= most) return
+      if (!leaving.asked) this.#unsubscribe(filter, leaving, info)
+    }
+    if (this.#suspects.probing && this.#unanswered === 0) {
+      this.#suspects.probing = false
+      this.#events.onProbed()
     }
   }
 
@@ -202,7 +231,8 @@ export class Subscriptions {
         // It was subscribed by itself until a wider filter came.
         if (!subscription.known) return
         subscription.unsubscribed()
-        void this.#unsubscribe(subscription.filter)
+        void this.#leave(subscription.filter)
+        this.#sendQueued()
       },
       // Refused or taken back: it covers nothing.
       () => { if (subscription.coveredBy === cover) this.#scheduleConverge() }
@@ -212,29 +242,32 @@ export class Subscriptions {
   #subscribe (subscription: Subscription, info: ConnectInfo): void {
     const { filter, id } = subscription
     const options = subscription.send()
-    if (info.version < 5) this.#warnUnsendable(filter, options)
+    if (info.version < 5) for (const option of unsendable(options)) this.#events.onUnsendable(filter, option)
     const answered = this.#await()
-    this.#client.subscribe(filter, packetOptions(options, info, id), (error, _granted, packet) => {
+    this.#asked.add(subscription)
+    this.#client.subscribe(filter, subscribeOptions(options, info, id), (error, _granted, packet) => {
+      const refusal = error === null ? undefined : refused(filter, error)
+      // Without a code the connection is gone; the next one sends it again.
+      const lost = error !== null && refusal === undefined
+      if (!lost && this.#info === info) {
+        this.#asked.delete(subscription)
+        this.#suspects.acquit(subscription)
+      }
       answered()
       // An answer from an earlier connection, or to what has been changed since, says nothing.
-      if (this.#info !== info || !subscription.isLatest(options)) return
-      if (error === null) {
+      if (lost || this.#info !== info || !subscription.isLatest(options)) return
+      if (refusal === undefined) {
         const qos = (packet?.granted as number[] | undefined)?.[0] as QoS | undefined ?? options.qos
         subscription.answer(qos)
         this.#events.onGranted({ filter, qos })
         return
       }
-      const refusal = refused(filter, error as Error & { packet?: { granted?: number[] } })
-      // Without a code the connection is gone; the next one sends it again.
-      if (refusal === undefined) {
-        this.#interrupted = true
-        return
-      }
       subscription.refuse(refusal)
       this.#events.onRefused(refusal)
       // What it would have covered comes by itself.
+      this.#covers.uncover(subscription)
       this.#scheduleConverge()
-      if (!LASTING.has(refusal.reasonCode!)) this.#retryLater()
+      if (!isLasting(refusal)) this.#retryLater()
     })
   }
 
@@ -252,52 +285,45 @@ export class Subscriptions {
     if (this.#retry !== undefined) return
     this.#retry = setTimeout(() => {
       this.#retry = undefined
+      const info = this.#info
       for (const subscription of this.#byFilter.values()) {
-        if (subscription.status === 'refused' && !LASTING.has(subscription.error?.reasonCode ?? 0)) subscription.again()
+        if (subscription.status === 'refused' && !subscription.shunned && !isLasting(subscription.error)) subscription.again()
       }
+      if (info === undefined) return
+      this.#covers.assign(this.#byFilter.values(), !info.subscriptionIdentifiers)
       this.#converge()
     }, this.#options.retry).unref()
   }
 
-  #warnUnsendable (filter: string, options: SubscriptionOptions): void {
-    if (options.noLocal) this.#events.onUnsendable(filter, 'noLocal')
-    if (options.retainAsPublished) this.#events.onUnsendable(filter, 'retainAsPublished')
-    if (options.retainHandling !== 0) this.#events.onUnsendable(filter, 'retainHandling')
+  /** The broker has a filter that nobody wants; resolves when it is gone, or the connection is. */
+  #leave (filter: string): Promise<void> {
+    const connected = this.#info !== undefined
+    return new Promise(resolve => {
+      this.#unwanted.set(filter, { asked: false, done: resolve })
+      if (!connected) resolve()
+    })
   }
 
-  #unsubscribe (filter: string): Promise<void> {
-    const info = this.#info
-    if (info === undefined) return Promise.resolve()
+  #unsubscribe (filter: string, leaving: Leaving, info: ConnectInfo): void {
+    leaving.asked = true
     const answered = this.#await()
-    return new Promise(resolve => {
-      this.#client.unsubscribe(filter, error => {
-        answered()
-        if (error == null && this.#info === info && !this.#byFilter.has(filter)) this.#unwanted.delete(filter)
-        resolve()
-      })
+    this.#client.unsubscribe(filter, error => {
+      if (error == null && this.#info === info && this.#unwanted.get(filter) === leaving) this.#unwanted.delete(filter)
+      leaving.done()
+      answered()
     })
   }
 }
 
-function packetOptions (options: SubscriptionOptions, info: ConnectInfo, id: number): IClientSubscribeOptions {
-  if (info.version < 5) return { qos: options.qos }
-  return {
-    qos: options.qos,
-    nl: options.noLocal,
-    rap: options.retainAsPublished,
-    rh: options.retainHandling,
-    ...(info.subscriptionIdentifiers && { properties: { subscriptionIdentifier: id } })
-  } as IClientSubscribeOptions
+/** A filter on its way out. */
+interface Leaving {
+  /** UNSUBSCRIBE was sent on this connection. */
+  asked: boolean
+  done: () => void
 }
 
 function closed (): MqttError {
   return FST_MQTT_CLOSED('The application has closed before the broker answered the subscription') as MqttError
 }
 
-function refused (filter: string, cause: Error & { packet?: { granted?: number[] } }): MqttError | undefined {
-  const code = cause.packet?.granted?.[0]
-  if (code === undefined || code < 0x80) return undefined
-  const error = FST_MQTT_SUBSCRIBE_REFUSED(`The broker refused the subscription to "${filter}": ${reasonName(code)}`) as MqttError
-  error.reasonCode = code
-  return error
-}
+function noop (): void {}

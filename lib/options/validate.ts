@@ -63,7 +63,7 @@ const schema = Type.Object({
   ackOrder: optional(Type.Union([Type.Literal('received'), Type.Literal('handled')])),
   handlerTimeout: optional(milliseconds),
   inbox: optional(Type.Object({ maxMessages: optional(count), maxBytes: optional(count) }, closed)),
-  outbox: optional(Type.Object({ maxMessages: optional(count), maxBytes: optional(count), inflight: optional(Type.Integer({ minimum: 1, maximum: 32_767 })) }, closed)),
+  outbox: optional(Type.Object({ maxMessages: optional(count), maxBytes: optional(count), inflight: optional(Type.Integer({ minimum: 1, maximum: 16_383 })) }, closed)),
   publishTimeout: optional(milliseconds),
   maxPayload: optional(Type.Integer({ minimum: 1, maximum: 268_000_000 })),
   closeTimeout: optional(milliseconds),

@@ -14,8 +14,13 @@ export function withMaybeSent (error: Error, maybeSent: boolean): Error {
   return error
 }
 
-export function full (what: string): Error {
-  return withMaybeSent(FST_MQTT_OUTBOX_FULL(`${what}; await publishes, or raise the limit`), false)
+/** Why the outbox takes nothing in, where that is not a limit. */
+export const CLOSED = 'The application has closed'
+
+/** It was not taken in. */
+export function unaccepted (why: string): Error {
+  const error = why === CLOSED ? FST_MQTT_CLOSED(CLOSED) : FST_MQTT_OUTBOX_FULL(`${why}; await publishes, or raise the limit`)
+  return withMaybeSent(error, false)
 }
 
 export function closed (): Error {

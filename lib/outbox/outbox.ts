@@ -1,16 +1,12 @@
-import { encodeAck } from '../wire/acks.ts'
-import { MalformedPacket, MalformedReason } from '../wire/malformed.ts'
 import { PacketType } from '../wire/packet.ts'
 import type { ConnectInfo } from '../wire/tap.ts'
 import { Deadlines } from './deadlines.ts'
 import type { Delivery } from './delivery.ts'
-import { closed, full, poisonous, refused, sessionLost, timedOut, unfit, withMaybeSent } from './failures.ts'
+import { CLOSED, closed, poisonous, sessionLost, timedOut, unaccepted, unfit, withMaybeSent } from './failures.ts'
 import { Gather } from './gather.ts'
-import { PacketIds } from './packet-ids.ts'
+import { Inflight, pubrel } from './inflight.ts'
 import { RoundRobin } from './round-robin.ts'
 import { Source } from './source.ts'
-import { Suspects } from './suspects.ts'
-import { Window } from './window.ts'
 
 /** Limits of the outbox (contract section 2). */
 export interface OutboxOptions {
@@ -30,6 +26,7 @@ export interface OutboxLink {
 
 /** Handed to the socket at once; what is more waits for it to drain, so that it stays countable and replayable. */
 const WRITE_BYTES = 256 * 1024
+
 /**
  * Publishes accepted and not yet settled. It holds encoded frames, so its limit in bytes is exact, keeps the order of
  * each source, keeps to the broker's window, and sends what is unconfirmed again after a reconnect.
@@ -42,25 +39,21 @@ export class Outbox {
   /** Called when the broker's acknowledgements begin or cease to be awaited; see Inbox. */
   onAwaiting: () => void = () => {}
   readonly #options: OutboxOptions
-  readonly #ids = new PacketIds()
-  readonly #window = new Window()
-  readonly #suspects = new Suspects()
   readonly #queued = new RoundRobin()
   /** QoS 0 in the socket's hands. */
   readonly #writing = new Set<readonly Delivery[]>()
-  /** QoS 1 and 2 that the broker may know of, in the order first sent. */
-  readonly #inflight = new Map<number, Delivery>()
-  /** Of those, what is still to be sent again on this connection, before anything new. */
-  #replay: Delivery[] = []
+  readonly #inflight: Inflight
   readonly #deadlines = new Deadlines(now => this.#sweep(now))
   #link: OutboxLink | undefined
   #info: ConnectInfo | undefined
+  #awaited = false
   #pumpScheduled = false
   #closed = false
   #idle: Array<() => void> = []
 
   constructor (options: OutboxOptions) {
     this.#options = options
+    this.#inflight = new Inflight(options.inflight)
   }
 
   /** A new publisher. Workers get a limit of their own. */
@@ -75,7 +68,7 @@ export class Outbox {
 
   /** True while an acknowledgement of the broker is needed to go on. */
   get awaiting (): boolean {
-    return this.#window.awaiting
+    return this.#inflight.awaiting
   }
 
   /** True while there is a connection. */
@@ -88,13 +81,23 @@ export class Outbox {
     return this.#info
   }
 
+  /** Why so much more cannot be taken in, if so: the same text for as long as nothing changes. */
+  refusal (source: Source, messages: number, bytes: number): string | undefined {
+    if (this.#closed) return CLOSED
+    const { maxMessages, maxBytes } = this.#options
+    if (this.messages + messages > maxMessages) return `The outbox holds ${this.messages} messages (outbox.maxMessages is ${maxMessages})`
+    if (this.bytes + bytes > maxBytes) return `The outbox holds ${this.bytes} bytes (outbox.maxBytes is ${maxBytes})`
+    if (source.bytes + bytes > source.maxBytes) return `${source.name} has ${source.bytes} bytes unconfirmed (at most ${source.maxBytes})`
+    return undefined
+  }
+
   /** Takes a delivery in. It always settles, here or later; one that is not taken settles before this returns. */
   add (source: Source, delivery: Delivery): void {
-    const error = this.#refusal(source, delivery.messages, delivery.bytes)
-    if (error !== undefined) {
+    const refusal = this.refusal(source, delivery.messages, delivery.bytes)
+    if (refusal !== undefined) {
       this.counters.refused += delivery.messages
       delivery.state = 'settled'
-      delivery.settle(delivery, error, 0)
+      delivery.settle(delivery, unaccepted(refusal), 0)
       return
     }
     delivery.account = source
@@ -110,7 +113,7 @@ export class Outbox {
    */
   extend (source: Source, run: Delivery, end: number): boolean {
     const bytes = end - run.end
-    if (this.#refusal(source, 1, bytes) !== undefined) return false
+    if (this.refusal(source, 1, bytes) !== undefined) return false
     run.end = end
     run.messages++
     if (bytes > run.largest) run.largest = bytes
@@ -134,15 +137,7 @@ export class Outbox {
   attach (link: OutboxLink, info: ConnectInfo): void {
     this.#link = link
     this.#info = info
-    this.#suspects.attached()
-    this.#window.reset(info, this.#suspects.probing ? 1 : this.#options.inflight)
-    this.#replay = []
-    for (const delivery of this.#inflight.values()) {
-      delivery.open = false
-      if (info.sessionPresent || (!delivery.abandoned && delivery.state === 'sent')) this.#replay.push(delivery)
-      // Sent again it could arrive twice. One that nobody waits for any more is over with the session.
-      else this.#settle(delivery, sessionLost(), 0)
-    }
+    for (const delivery of this.#inflight.attach(info)) this.#settle(delivery, sessionLost(), 0)
     this.#pump()
   }
 
@@ -152,36 +147,28 @@ export class Outbox {
     this.#link = undefined
     // QoS 0 that was in the socket's hands is over, whatever became of it; resending could deliver it twice.
     for (const batch of this.#writing) this.#written(batch)
-    this.#suspects.detached()
-    if (hungUp) this.#accuse()
-    this.#window.clear()
-    this.onAwaiting()
+    const poison = this.#inflight.detach(hungUp)
+    if (poison !== undefined) this.#settle(poison, poisonous(), 0, true)
+    this.#reconsider()
   }
 
   /** PUBACK, PUBREC or PUBCOMP for one of our ids. */
   acknowledge (link: OutboxLink, type: number, id: number, reasonCode: number): void {
+    if (this.#link !== link) return
     const delivery = this.#inflight.get(id)
-    // An id that is not in flight was settled before: a second answer to a replay.
-    if (delivery === undefined || this.#link !== link) return
-    if (type === PacketType.PUBACK ? delivery.qos !== 1 : delivery.qos !== 2 || (type === PacketType.PUBCOMP && delivery.state !== 'released')) {
-      throw new MalformedPacket('An acknowledgement does not fit its PUBLISH', MalformedReason.PROTOCOL_ERROR)
-    }
-    if (type === PacketType.PUBREC && reasonCode < 0x80) {
-      delivery.state = 'released'
-      this.#suspects.acquit(delivery)
-      link.send([pubrel(delivery)])
+    if (delivery !== undefined) {
+      const verdict = this.#inflight.acknowledge(delivery, type, reasonCode)
+      if (!verdict.settled) {
+        link.send([pubrel(id)])
+        return
+      }
+      this.#settle(delivery, verdict.error, verdict.error === null ? reasonCode : 0)
+      this.#inflight.endProbe(this.#info!)
+    } else if (type !== PacketType.PUBCOMP || !this.#inflight.cleared(id)) {
+      // Settled before: a second answer to a replay.
       return
     }
-    this.#suspects.acquit(delivery)
-    // One that waits to be sent again on this connection takes no room in its window.
-    if (delivery.open) this.#window.close(delivery.qos)
-    delivery.open = false
-    if (reasonCode < 0x80) this.#settle(delivery, null, reasonCode)
-    else this.#settle(delivery, type === PacketType.PUBCOMP ? sessionLost(reasonCode) : refused(reasonCode), 0)
-    if (!this.#window.awaiting) {
-      this.#endProbe()
-      this.onAwaiting()
-    }
+    this.#reconsider()
     this.#schedulePump()
   }
 
@@ -203,17 +190,8 @@ export class Outbox {
     this.#link = undefined
     this.#deadlines.stop()
     for (const batch of this.#writing) this.#written(batch)
-    for (const delivery of this.#inflight.values()) this.#settle(delivery, closed(), 0)
+    for (const delivery of this.#inflight) this.#settle(delivery, closed(), 0)
     for (const delivery of [...this.#queued]) this.#settle(delivery, closed(), 0)
-  }
-
-  #refusal (source: Source, messages: number, bytes: number): Error | undefined {
-    if (this.#closed) return withMaybeSent(closed(), false)
-    const { maxMessages, maxBytes } = this.#options
-    if (this.messages + messages > maxMessages) return full(`The outbox holds ${this.messages} messages (outbox.maxMessages is ${maxMessages})`)
-    if (this.bytes + bytes > maxBytes) return full(`The outbox holds ${this.bytes} bytes (outbox.maxBytes is ${maxBytes})`)
-    if (source.bytes + bytes > source.maxBytes) return full(`${source.name} has ${source.bytes} bytes unconfirmed (at most ${source.maxBytes})`)
-    return undefined
   }
 
   #schedulePump (): void {
@@ -232,10 +210,12 @@ export class Outbox {
     if (link === undefined || !link.ready) return
     const gather = new Gather()
     const zero: Delivery[] = []
-    this.#sendReplay(gather)
-    if (this.#replay.length === 0) {
-      this.#queued.serve(WRITE_BYTES, ({ qos }) => this.#window.fits(qos), delivery => this.#send(delivery, gather, zero))
+    this.#inflight.resend(gather, delivery => this.#prepare(delivery), (delivery, error) => this.#settle(delivery, error, 0, true))
+    if (!this.#inflight.replaying) {
+      this.#queued.serve(WRITE_BYTES, ({ qos }) => this.#inflight.fits(qos), delivery => this.#send(delivery, gather, zero))
+      this.#inflight.clear(gather)
     }
+    this.#reconsider()
     const packets = gather.take()
     if (packets.length === 0) return
     if (zero.length === 0) {
@@ -248,31 +228,6 @@ export class Outbox {
     if (!this.#queued.empty && link.ready) this.#schedulePump()
   }
 
-  #sendReplay (gather: Gather): void {
-    let done = 0
-    for (; done < this.#replay.length; done++) {
-      const delivery = this.#replay[done]!
-      if (delivery.state === 'settled') continue
-      if (!this.#window.fits(delivery.qos)) break
-      this.#open(delivery)
-      if (delivery.state === 'released') {
-        gather.packet(pubrel(delivery))
-        continue
-      }
-      // The broker may have become narrower meanwhile.
-      const error = this.#prepare(delivery)
-      if (error !== undefined) {
-        this.#window.close(delivery.qos)
-        delivery.open = false
-        this.#settle(delivery, error, 0)
-        continue
-      }
-      delivery.repeat()
-      gather.frame(delivery)
-    }
-    this.#replay = this.#replay.slice(done)
-  }
-
   #send (delivery: Delivery, gather: Gather, zero: Delivery[]): void {
     delivery.state = delivery.qos === 0 ? 'writing' : 'sent'
     const error = this.#prepare(delivery)
@@ -281,21 +236,9 @@ export class Outbox {
       return
     }
     delivery.maybeSent = true
-    if (delivery.qos === 0) {
-      zero.push(delivery)
-    } else {
-      delivery.identify(this.#ids.allocate())
-      this.#inflight.set(delivery.packetId, delivery)
-      this.#open(delivery)
-    }
+    if (delivery.qos === 0) zero.push(delivery)
+    else this.#inflight.send(delivery)
     gather.frame(delivery)
-  }
-
-  #open (delivery: Delivery): void {
-    const awaited = this.#window.awaiting
-    delivery.open = true
-    this.#window.open(delivery.qos)
-    if (!awaited) this.onAwaiting()
   }
 
   /** Brings it into the layout of this connection; returns why it cannot be sent here, if so. */
@@ -308,6 +251,13 @@ export class Outbox {
     }
     this.#count(delivery.account, 0, delivery.bytes - before)
     return unfit(delivery, this.#info!)
+  }
+
+  /** Tells when acknowledgements have begun or ceased to be awaited. */
+  #reconsider (): void {
+    if (this.#awaited === this.awaiting) return
+    this.#awaited = this.awaiting
+    this.onAwaiting()
   }
 
   #count (account: Delivery['account'], messages: number, bytes: number): void {
@@ -323,23 +273,10 @@ export class Outbox {
     for (const delivery of batch) this.#settle(delivery, null, 0)
   }
 
-  #accuse (): void {
-    const poison = this.#suspects.accuse([...this.#inflight.values()].filter(({ open }) => open))
-    if (poison !== undefined) this.#settle(poison, poisonous(), 0)
-  }
-
-  #endProbe (): void {
-    if (!this.#suspects.probing || this.#replay.length > 0) return
-    this.#suspects.probing = false
-    this.#window.reset(this.#info!, this.#options.inflight)
-  }
-
-  #settle (delivery: Delivery, error: Error | null, reasonCode: number): void {
+  /** `unanswered`: the broker may know of it, and has not said how it ended. */
+  #settle (delivery: Delivery, error: Error | null, reasonCode: number, unanswered = false): void {
     if (delivery.state === 'settled') return
-    if (delivery.packetId !== 0) {
-      this.#inflight.delete(delivery.packetId)
-      this.#ids.release(delivery.packetId)
-    }
+    if (delivery.packetId !== 0) this.#inflight.remove(delivery, unanswered)
     const queued = delivery.state === 'queued'
     delivery.state = 'settled'
     this.#count(delivery.account, -delivery.messages, -delivery.bytes)
@@ -359,16 +296,10 @@ export class Outbox {
       if (delivery.deadline > now) next = Math.min(next, delivery.deadline)
       else overdue.push(delivery)
     }
-    for (const delivery of this.#inflight.values()) visit(delivery)
+    for (const delivery of this.#inflight) visit(delivery)
     for (const batch of this.#writing) batch.forEach(visit)
     for (const delivery of this.#queued) visit(delivery)
     for (const delivery of overdue) this.abandon(delivery, timedOut())
     return next
   }
-}
-
-function pubrel ({ packetId }: Delivery): Buffer {
-  const packet = Buffer.allocUnsafe(4)
-  encodeAck(packet, 0, PacketType.PUBREL, packetId, 0, 4)
-  return packet
 }

@@ -7,6 +7,7 @@ import { toPayload } from '../wire/payload.ts'
 import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
 import { TopicCache } from '../wire/topic-cache.ts'
 import { Delivery } from './delivery.ts'
+import { unaccepted } from './failures.ts'
 import type { Outbox } from './outbox.ts'
 import type { Source } from './source.ts'
 
@@ -33,10 +34,13 @@ export class Publisher {
   readonly #onUnsendable: () => void
   /** QoS 0 frames of this turn that settle together: one promise and one write for all of them. */
   #run: Run | undefined
+  /** Why the outbox takes nothing more in this turn: one error and one promise, however many are published in it. */
+  #refused: { why: string, promise: Promise<never> } | undefined
   /** The clock, read once a turn. */
   #now = 0
   readonly #endTurn = (): void => {
     this.#run = undefined
+    this.#refused = undefined
     this.#now = 0
   }
 
@@ -76,6 +80,8 @@ export class Publisher {
     const size = publishLength(name.length, length, qos, version, properties)
     const limit = this.#outbox.info?.maximumPacketSize ?? Infinity
     if (size > limit) throw FST_MQTT_PAYLOAD(`The packet has ${size} bytes, and the broker takes ${limit} at most`)
+    const refusal = this.#outbox.refusal(this.#source, 1, size)
+    if (refusal !== undefined) return this.#refuse(refusal)
     const slab = qos === 0 ? this.#slab : this.#keptSlab
     const start = slab.reserve(size)
     const { buffer } = slab
@@ -91,11 +97,21 @@ export class Publisher {
     return this.#deliver({ buffer, start, end }, version, qos, options, plain)
   }
 
+  #beginTurn (): void {
+    if (this.#now !== 0) return
+    this.#now = performance.now()
+    queueMicrotask(this.#endTurn)
+  }
+
+  #refuse (why: string): Promise<never> {
+    this.#beginTurn()
+    this.#outbox.counters.refused++
+    if (this.#refused?.why !== why) this.#refused = { why, promise: rejected(unaccepted(why)) }
+    return this.#refused.promise
+  }
+
   #deliver (frame: Frame, version: ProtocolVersion, qos: QoS, options: CheckedPublishOptions, plain: boolean): Promise<PublishResult> {
-    if (this.#now === 0) {
-      this.#now = performance.now()
-      queueMicrotask(this.#endTurn)
-    }
+    this.#beginTurn()
     const timeout = options.timeout ?? this.#timeout
     const { promise, resolve, reject } = withResolvers<PublishResult>()
     let unlisten: (() => void) | undefined

@@ -1,6 +1,10 @@
 class Node<T> {
   readonly children = new Map<string, Node<T>>()
   readonly values: T[] = []
+
+  get isEmpty (): boolean {
+    return this.children.size === 0 && this.values.length === 0
+  }
 }
 
 /** Many filters by their levels, so that those which have to do with one are found without asking all of them. */
@@ -15,6 +19,22 @@ export class FilterTree<T> {
       node = child
     }
     node.values.push(value)
+  }
+
+  /** Takes a value away again, and what is not needed without it. */
+  remove (filter: string, value: T): void {
+    const way = [this.#root]
+    const levels = filter.split('/')
+    for (const level of levels) {
+      const child = way.at(-1)!.children.get(level)
+      if (child === undefined) return
+      way.push(child)
+    }
+    const { values } = way.at(-1)!
+    const at = values.indexOf(value)
+    if (at === -1) return
+    values.splice(at, 1)
+    for (let i = way.length - 1; i > 0 && way[i]!.isEmpty; i--) way[i - 1]!.children.delete(levels[i - 1]!)
   }
 
   /** The values of all filters that share a topic with this one, itself included if it is there (MQTT 5 section 4.7). */

@@ -22,7 +22,7 @@ t.test("mqtt.js' identifiers stay below ours and are not handed out twice", t =>
 })
 
 t.test('our identifiers are given out again only after they came back', t => {
-  const ids = new PacketIds()
+  const ids = new PacketIds(0x8000, 0x4000)
   const held = ids.allocate()
   t.equal(held, 0x8000)
   const seen = new Set<number>()
@@ -32,7 +32,28 @@ t.test('our identifiers are given out again only after they came back', t => {
     seen.add(id)
     ids.release(id)
   }
-  t.equal(seen.size, 0x7fff)
+  t.equal(seen.size, 0x3fff)
+  t.end()
+})
+
+t.test('an identifier in doubt is not given out before it is trusted', t => {
+  const ids = new PacketIds(10, 4)
+  const used = ids.allocate()
+  const given = ids.allocate()
+  ids.doubt(given)
+  t.equal(ids.trusted, 3)
+  t.strictSame([ids.allocate(), ids.allocate()], [12, 13])
+  ids.release(12)
+  ids.doubtAll()
+  t.equal(ids.trusted, 2, 'those in use are known')
+  t.strictSame(ids.doubtful(9), [11, 12])
+  ids.trust(12)
+  t.equal(ids.allocate(), 12)
+  ids.trustAll()
+  t.equal(ids.allocate(), 11)
+  t.equal(ids.trusted, 4)
+  ids.release(used)
+  t.equal(ids.allocate(), used)
   t.end()
 })
 

@@ -67,6 +67,55 @@ for (const version of [5, 4] as const) {
     await live(app)
   })
 
+  t.test(`${name}: a SUBSCRIBE that the broker hangs up on is found, reported, and concerns nobody else`, async t => {
+    const got: string[] = []
+    const { app, broker } = await scriptedApp(t, {
+      onSubscribe: ({ subscriptions }, connection) => {
+        if (subscriptions[0]!.topic !== 'bad') return undefined
+        connection.drop()
+        return false
+      },
+      onPublish: ({ payload }) => { got.push(String(payload)) }
+    }, options)
+    const routes = ['a', 'b', 'bad', 'c'].map(pattern => app.mqtt.topic(pattern, { qos: 1 }, () => {}))
+    const published = app.mqtt.publish('n', 'waits', { qos: 1 })
+    const answers = Promise.allSettled(routes.map(({ subscribed }) => subscribed))
+    await app.ready()
+    t.match(await withinTime(answers, 'the answers'), [
+      { status: 'fulfilled' }, { status: 'fulfilled' }, { status: 'rejected', reason: { code: 'FST_MQTT_SUBSCRIBE_REFUSED', message: /hangs up/ } }, { status: 'fulfilled' }
+    ])
+    await published
+    t.ok(broker.connections.length <= 5, `${broker.connections.length} connections`)
+    await waitFor(() => app.mqtt.connected && app.mqtt.subscriptions.filter(({ status }) => status === 'active').length === 3, 'the others')
+    t.match(app.mqtt.subscriptions.find(({ filter }) => filter === 'bad'), { status: 'refused' })
+    const { length } = broker.connections
+    // Another loss says nothing about it: these connections do not hold for long.
+    broker.last.drop()
+    await broker.connection(length)
+    await broker.last.until('subscribe', 3)
+    await waitFor(() => app.mqtt.connected && app.mqtt.subscriptions.filter(({ status }) => status === 'active').length === 3, 'the others, again')
+    await app.mqtt.publish('n', 'flows', { qos: 1 })
+    t.ok(got.includes('waits') && got.includes('flows'))
+    t.equal(broker.connections.length, length + 1)
+    t.notOk(asked(broker.last).includes('+bad:1'))
+  })
+
+  t.test(`${name}: a publish that the broker hangs up on, beside SUBSCRIBEs: only it is refused`, async t => {
+    const { app } = await scriptedApp(t, {
+      onSubscribe: () => undefined,
+      onPublish: ({ payload }, connection) => {
+        if (String(payload) !== 'bad') return undefined
+        connection.drop()
+        return false
+      }
+    }, options)
+    const routes = ['a', 'b', 'c'].map(pattern => app.mqtt.topic(pattern, { qos: 1 }, () => {}))
+    const published = Promise.allSettled(['1', 'bad', '2'].map(payload => app.mqtt.publish('n', payload, { qos: 1 })))
+    await app.ready()
+    t.match(await withinTime(published, 'the publishes'), [{ status: 'fulfilled' }, { reason: { code: 'FST_MQTT_POISON' } }, { status: 'fulfilled' }])
+    t.equal((await Promise.allSettled(routes.map(({ subscribed }) => subscribed))).filter(({ status }) => status === 'fulfilled').length, 3)
+  })
+
   t.test(`${name}: a raised QoS lost in flight is sent again although the session is present`, async t => {
     const { app, broker } = await liveApp(t, {
       onConnect: (_packet, { index }) => ({ sessionPresent: index > 0 }),

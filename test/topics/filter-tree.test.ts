@@ -30,3 +30,16 @@ t.test('a filter is not met by those beside it', t => {
   t.strictSame([...tree.meeting('b/+')].sort(), ['#', '+/b/c', 'b/#'].filter(filter => filter !== '+/b/c'))
   t.end()
 })
+
+t.test('what was taken away is not met any more', t => {
+  fc.assert(fc.property(fc.uniqueArray(filters, { maxLength: 12 }), fc.nat(), filters, (known, which, asked) => {
+    const tree = new FilterTree<string>()
+    for (const filter of known) tree.add(filter, filter)
+    const gone = known.filter((_, i) => (which >> i) % 2 === 1)
+    for (const filter of [...gone, 'never/there']) tree.remove(filter, filter)
+    const fresh = new FilterTree<string>()
+    for (const filter of known) if (!gone.includes(filter)) fresh.add(filter, filter)
+    return JSON.stringify([...tree.meeting(asked)].sort()) === JSON.stringify([...fresh.meeting(asked)].sort())
+  }), { numRuns: 3_000 })
+  t.end()
+})

@@ -1,0 +1,60 @@
+/** What is sent, and may be what a broker answers by hanging up. */
+export interface Suspect {
+  /** How often in a row the broker has hung up while it was unanswered. */
+  tries: number
+  /** It was the only one unanswered when the broker hung up. */
+  suspected: boolean
+}
+
+/** A packet is sent so often before it is taken for what the broker hangs up on. */
+const TRIES = 3
+/** The same on a network that ends connections for no reason of ours. */
+const TRIES_WHEN_FLAPPING = 6
+/** A connection that held this long, in milliseconds: the network does not flap. */
+const STABLE = 10_000
+
+/** Finds the packet that a broker answers by hanging up, among those that merely were there. */
+export class Suspects<T extends Suspect> {
+  /** What is unanswered is sent again one by one. */
+  probing = false
+  /** A suspect was innocent: connections end by themselves here. */
+  #flapping = false
+  #stable = false
+  #attachedAt = 0
+
+  /** True when the last connection held for long. */
+  get stable (): boolean {
+    return this.#stable
+  }
+
+  attached (): void {
+    this.#attachedAt = performance.now()
+  }
+
+  detached (): void {
+    this.#stable = performance.now() - this.#attachedAt >= STABLE
+    if (this.#stable) this.#flapping = false
+  }
+
+  /**
+   * The broker hung up while these were unanswered, the oldest first. With several it could be for any of them; when the
+   * oldest has been there twice, they go one by one the next time. Returns the one that was alone and has been tried often
+   * enough.
+   */
+  accuse (unanswered: readonly T[]): T | undefined {
+    for (const suspect of unanswered) suspect.tries++
+    const [oldest] = unanswered
+    if (oldest === undefined) return undefined
+    this.probing = oldest.tries >= TRIES - 1
+    if (unanswered.length !== 1) return undefined
+    oldest.suspected = true
+    return oldest.tries >= (this.#flapping ? TRIES_WHEN_FLAPPING : TRIES) ? oldest : undefined
+  }
+
+  /** The broker has answered it. */
+  acquit (suspect: T): void {
+    if (suspect.suspected) this.#flapping = true
+    suspect.suspected = false
+    suspect.tries = 0
+  }
+}
