@@ -33,9 +33,14 @@ export class Fifo<T> {
     return item
   }
 
-  /** Throws out all that need not be kept. */
-  retain (keep: (item: T) => boolean): void {
-    this.#items = this.#items.slice(this.#head).filter(keep)
+  /** Puts what `change` gives in the place of each item; undefined takes it out. */
+  replace (change: (item: T) => T | undefined): void {
+    const items: T[] = []
+    for (const item of this) {
+      const changed = change(item)
+      if (changed !== undefined) items.push(changed)
+    }
+    this.#items = items
     this.#head = 0
   }
 

@@ -87,7 +87,8 @@ export class Runtime {
       knows: ids => this.#subscriptions.knows(ids),
       standsFor: (topic, ids) => this.#subscriptions.standsFor(topic, ids),
       concurrency: options.concurrency,
-      order: options.order
+      order: options.order,
+      handlerTimeout: options.handlerTimeout
     })
     this.#inbox = this.#createInbox()
     this.#outbox.onAwaiting = () => this.#inbox.reconsider()

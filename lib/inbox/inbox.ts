@@ -2,7 +2,7 @@ import type { Publish } from '../wire/decode.ts'
 import { MalformedPacket, MalformedReason } from '../wire/malformed.ts'
 import type { ConnectInfo, Oversize } from '../wire/tap.ts'
 import { Acks, type InboxLink, type Receipt } from './acks.ts'
-import { Scheduler, type Job } from './scheduler.ts'
+import { Scheduler, type Job, type Track } from './scheduler.ts'
 
 /** What a message needs handled: the routes' jobs, and what to tell the broker when they are done. */
 export interface Handling {
@@ -124,13 +124,15 @@ export class Inbox {
    * again, so it would be handled twice, and at each reconnect the inbox would grow. QoS 2 knows its own again.
    */
   #dropRedelivered (): void {
+    const tracks = new Set<Track>()
     for (const [reception, jobs] of this.#waiting) {
       if (reception.started) continue
       reception.dropped = true
-      for (const job of jobs) job.drop()
+      for (const { track } of jobs) tracks.add(track)
       this.#waiting.delete(reception)
       this.#leave(reception)
     }
+    this.scheduler.sweep(tracks)
   }
 
   #leave ({ publish, size }: Reception): void {

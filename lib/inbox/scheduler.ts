@@ -8,8 +8,8 @@ export interface Job {
   run (): Promise<void> | undefined
   /** It has to wait: what it holds on to counts from here on. */
   keep (): void
-  /** It is not needed any more: it lets go of what it holds, and does nothing when its turn comes. */
-  drop (): void
+  /** It is not needed any more, and must not run. */
+  readonly dropped: boolean
 }
 
 /** A route, as the scheduler sees it. */
@@ -71,6 +71,20 @@ export class Scheduler {
     this.#follow(job, pending)
   }
 
+  /** Takes out what was dropped: until its turn it would be kept, and more of it at each reconnect. */
+  sweep (tracks: Iterable<Track>): void {
+    for (const track of tracks) {
+      for (const lane of track.lanes.values()) lane.replace(unlessDropped)
+      track.waiting.replace(job => this.#undropped(job))
+    }
+    this.#waiting.replace(job => this.#undropped(job))
+  }
+
+  /** A job that waits for its lane too, or the next of its lane. */
+  #undropped (job: Job): Job | undefined {
+    return job.dropped ? this.#advance(job) : job
+  }
+
   #mayRun (track: Track): boolean {
     return this.running < this.#concurrency && track.running < track.concurrency && !this.#stopped
   }
@@ -126,4 +140,8 @@ export class Scheduler {
     if (next === undefined) track.lanes.delete(key)
     return next
   }
+}
+
+function unlessDropped (job: Job): Job | undefined {
+  return job.dropped ? undefined : job
 }

@@ -29,7 +29,7 @@ export class Source implements Account {
   gaveUp (): void {
     this.#dead++
     if (this.#dead < FEW || this.#dead * 2 < this.queue.length) return
-    this.queue.retain(({ state }) => state === 'queued')
+    this.queue.replace(delivery => delivery.state === 'queued' ? delivery : undefined)
     this.#dead = 0
   }
 

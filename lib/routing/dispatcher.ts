@@ -17,6 +17,7 @@ export interface DispatcherOptions {
   standsFor: (topic: string, ids: readonly number[]) => boolean
   concurrency: number
   order: 'topic' | 'none'
+  handlerTimeout: number
 }
 
 const NOTHING: Handling = { jobs: [], ackOnReceipt: false }
@@ -69,9 +70,9 @@ export class Dispatcher {
     const { publish } = reception
     if (publish.subscriptionIds !== undefined && !this.#options.standsFor(publish.topic, publish.subscriptionIds)) return NOTHING
     this.counters.unmatched++
-    const { scope, handler } = this.#options.notFound()
-    const message = new InboundMessage(publish, this.#relative(publish.topic), scope, undefined, NO_PARAMS, NO_WILDCARDS)
-    return { jobs: [new NotFoundJob(this.#notFoundTrack, scope, handler, message, reception, this.counters)], ackOnReceipt: false }
+    const notFound = this.#options.notFound()
+    const message = new InboundMessage(publish, this.#relative(publish.topic), notFound.scope, undefined, NO_PARAMS, NO_WILDCARDS)
+    return { jobs: [new NotFoundJob(this.#notFoundTrack, notFound, this.#options.handlerTimeout, message, reception, this.counters)], ackOnReceipt: false }
   }
 }
 

@@ -4,13 +4,11 @@ import type { Job, Track } from '../inbox/scheduler.ts'
 import type { Handler } from '../types.ts'
 import type { InboundMessage } from './message.ts'
 import type { MqttRoute } from './route.ts'
-import type { Scope } from './scope.ts'
+import type { NotFound, Scope } from './scope.ts'
 import { isThenable, toError } from './thenable.ts'
 
 /** "Implementation specific error": what an MQTT 5 broker is told of a message whose handler failed. */
 const HANDLER_FAILED = 0x83
-
-const EMPTY = Buffer.alloc(0)
 
 /** How handling ended, counted. */
 export interface HandlingCounters {
@@ -23,13 +21,16 @@ abstract class HandlerJob implements Job {
   readonly track: Track
   readonly message: InboundMessage
   readonly #scope: Scope
+  /** Milliseconds for the handlers, and as many for the error handler; 0 is none. */
+  readonly #limit: number
   readonly #reception: Reception
   readonly #counters: HandlingCounters
 
-  constructor (track: Track, scope: Scope, message: InboundMessage, reception: Reception, counters: HandlingCounters) {
+  constructor (track: Track, scope: Scope, limit: number, message: InboundMessage, reception: Reception, counters: HandlingCounters) {
     this.track = track
     this.message = message
     this.#scope = scope
+    this.#limit = limit
     this.#reception = reception
     this.#counters = counters
   }
@@ -42,7 +43,6 @@ abstract class HandlerJob implements Job {
   protected abstract handle (): unknown
 
   run (): Promise<void> | undefined {
-    if (this.#reception.dropped) return undefined
     this.#reception.started = true
     let result: unknown
     try {
@@ -50,7 +50,7 @@ abstract class HandlerJob implements Job {
     } catch (error) {
       return this.#failed(error)
     }
-    if (isThenable(result)) return Promise.resolve(result).then(() => this.#succeeded(), error => this.#failed(error))
+    if (isThenable(result)) return this.#limited(result, 'handler').then(() => this.#succeeded(), error => this.#failed(error))
     this.#succeeded()
     return undefined
   }
@@ -59,8 +59,8 @@ abstract class HandlerJob implements Job {
     this.message.keep(this.#reception.publish)
   }
 
-  drop (): void {
-    this.message.payload = EMPTY
+  get dropped (): boolean {
+    return this.#reception.dropped
   }
 
   #succeeded (): void {
@@ -81,7 +81,28 @@ abstract class HandlerJob implements Job {
       this.#settle(HANDLER_FAILED)
       return undefined
     }
-    return handling.then(() => this.#settle(HANDLER_FAILED))
+    // One that never ends would hold the acknowledgement, and with it all later ones.
+    return this.#limited(handling, 'error handler').then(noop, late => this.#late(late)).then(() => this.#settle(HANDLER_FAILED))
+  }
+
+  #late (error: Error): void {
+    this.message.log.error({ err: error }, 'MQTT error handler failed')
+  }
+
+  #limited (running: PromiseLike<unknown>, who: string): Promise<unknown> {
+    const limit = this.#limit
+    if (limit === 0) return Promise.resolve(running)
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        const error = FST_MQTT_HANDLER_TIMEOUT(`The ${who} of "${this.message.route?.pattern ?? this.message.topic}" took longer than ${limit} ms (option handlerTimeout)`)
+        this.message.abort(error)
+        reject(error)
+      }, limit)
+      running.then(
+        value => { clearTimeout(timer); resolve(value) },
+        error => { clearTimeout(timer); reject(error) }
+      )
+    })
   }
 
   #settle (reasonCode: number): void {
@@ -95,14 +116,13 @@ export class RouteJob extends HandlerJob {
   readonly #route: MqttRoute
 
   constructor (route: MqttRoute, message: InboundMessage, reception: Reception, counters: HandlingCounters) {
-    super(route.definition.track, route.definition.scope, message, reception, counters)
+    super(route.definition.track, route.definition.scope, route.definition.handlerTimeout, message, reception, counters)
     this.#route = route
   }
 
   protected handle (): unknown {
-    const { handlers, context, definition } = this.#route
-    const result = handlers.length === 1 ? handlers[0]!.call(context, this.message) : this.#each(handlers, 0)
-    return definition.handlerTimeout > 0 && isThenable(result) ? this.#limited(result, definition.handlerTimeout) : result
+    const { handlers, context } = this.#route
+    return handlers.length === 1 ? handlers[0]!.call(context, this.message) : this.#each(handlers, 0)
   }
 
   #each (handlers: readonly Handler[], from: number): unknown {
@@ -112,20 +132,6 @@ export class RouteJob extends HandlerJob {
     }
     return undefined
   }
-
-  #limited (running: PromiseLike<unknown>, limit: number): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        const error = FST_MQTT_HANDLER_TIMEOUT(`The handler of "${this.#route.pattern}" took longer than ${limit} ms (option handlerTimeout)`)
-        this.message.abort(error)
-        reject(error)
-      }, limit)
-      running.then(
-        value => { clearTimeout(timer); resolve(value) },
-        error => { clearTimeout(timer); reject(error) }
-      )
-    })
-  }
 }
 
 /** The not-found handler on one message. */
@@ -133,8 +139,8 @@ export class NotFoundJob extends HandlerJob {
   readonly #scope: Scope
   readonly #handler: Handler
 
-  constructor (track: Track, scope: Scope, handler: Handler, message: InboundMessage, reception: Reception, counters: HandlingCounters) {
-    super(track, scope, message, reception, counters)
+  constructor (track: Track, { scope, handler }: NotFound, limit: number, message: InboundMessage, reception: Reception, counters: HandlingCounters) {
+    super(track, scope, limit, message, reception, counters)
     this.#scope = scope
     this.#handler = handler
   }
@@ -143,3 +149,5 @@ export class NotFoundJob extends HandlerJob {
     return this.#handler.call(this.#scope.instance, this.message)
   }
 }
+
+function noop (): void {}

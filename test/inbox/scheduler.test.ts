@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Scheduler, Track, type Job } from '../../lib/inbox/scheduler.ts'
 
-interface Held { job: Job, finish: () => void }
+interface Held { job: Job & { dropped: boolean }, finish: () => void }
 
 function setUp (concurrency: number, trackOptions: { concurrency?: number, order?: 'topic' | 'none' } = {}) {
   const scheduler = new Scheduler(concurrency)
@@ -11,9 +11,9 @@ function setUp (concurrency: number, trackOptions: { concurrency?: number, order
   const held = (key: string, name: string, own = track): Held => {
     let finish!: () => void
     const pending = new Promise<void>(resolve => { finish = resolve })
-    return { job: { track: own, key, keep: () => { kept.push(name) }, drop: () => {}, run: () => { started.push(name); return pending } }, finish }
+    return { job: { track: own, key, keep: () => { kept.push(name) }, dropped: false, run: () => { started.push(name); return pending } }, finish }
   }
-  const sync = (key: string, name: string): Job => ({ track, key, keep: () => { kept.push(name) }, drop: () => {}, run: () => { started.push(name); return undefined } })
+  const sync = (key: string, name: string): Job => ({ track, key, keep: () => { kept.push(name) }, dropped: false, run: () => { started.push(name); return undefined } })
   return { scheduler, track, started, kept, held, sync }
 }
 
@@ -122,4 +122,21 @@ t.test('after stop nothing starts', async t => {
   a.finish()
   await turn()
   t.strictSame(started, ['a'])
+})
+
+t.test('what was dropped is taken out wherever it waits, and the others go on in order', async t => {
+  for (const limit of [{ all: 1 }, { all: 10, concurrency: 1 }]) {
+    const { scheduler, track, started, held } = setUp(limit.all, limit)
+    const jobs = ['a1', 'a2', 'a3', 'b1', 'b2', 'c1', 'c2', 'd1'].map(name => ({ name, ...held(name[0]!, name) }))
+    for (const { job } of jobs) scheduler.add(job)
+    t.strictSame(started, ['a1'])
+    for (const { name, job } of jobs) job.dropped = ['a2', 'b1', 'c1', 'c2'].includes(name)
+    scheduler.sweep([track])
+    t.strictSame([...track.lanes.keys()].sort(), ['a', 'b', 'd'], 'a lane of which nothing is left is gone')
+    t.equal([...track.lanes.values()].reduce((sum, lane) => sum + lane.length, 0), 1, 'a3')
+    for (const { finish } of jobs) { finish(); await turn(); await turn() }
+    t.strictSame([...started].sort(), ['a1', 'a3', 'b2', 'd1'])
+    t.equal(track.lanes.size, 0)
+    t.equal(scheduler.running, 0)
+  }
 })

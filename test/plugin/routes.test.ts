@@ -200,6 +200,23 @@ t.test('handlerTimeout fails the message and aborts its signal', async t => {
   t.equal(aborted, errors[0])
 })
 
+t.test('an error handler that never ends holds no acknowledgement for longer than handlerTimeout', async t => {
+  const { app, logger } = await buildApp(t, { embedded: true, handlerTimeout: 20 })
+  app.mqtt.setErrorHandler(() => new Promise(() => {}))
+  const got: string[] = []
+  app.mqtt.topic('a/<name>', { qos: 1, order: 'none' }, ({ params }) => {
+    got.push(params.name)
+    if (params.name === 'bad') throw new Error('bad')
+  })
+  app.mqtt.setNotFoundHandler(() => new Promise(() => {}))
+  await connect(app)
+  await app.mqtt.subscribe('elsewhere')
+  for (const topic of ['a/bad', 'elsewhere', 'a/good']) await app.mqtt.publish(topic, '', { qos: 1 })
+  await waitFor(() => app.mqtt.status().counters.received === 3 && app.mqtt.status().inbox.messages === 0, 'an empty inbox')
+  t.strictSame(got, ['bad', 'good'])
+  t.match(logger.text(), /The error handler of \\"a\/<name>\\" took longer than 20 ms/)
+})
+
 t.test('printTopics draws the tree', async t => {
   const { app } = await buildApp(t, { connect: false, prefix: 'p' })
   app.mqtt.topic('a/<int:n>', { name: 'number' }, () => {})
