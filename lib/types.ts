@@ -47,47 +47,47 @@ export interface PublishResult {
 /** Options of `publish`. */
 export interface PublishOptions {
   /** 0 at most once, 1 at least once, 2 exactly once. Default 0. */
-  qos?: QoS
+  qos?: QoS | undefined
   /** Asks the broker to keep the message for later subscribers. Default false. */
-  retain?: boolean
+  retain?: boolean | undefined
   /** The topic is absolute: the prefix is not put before it. Default false. */
-  absolute?: boolean
+  absolute?: boolean | undefined
   /** MQTT 5 properties (section 3.3.2.3). On 3.1.1 they cannot be sent, and that is warned about once. */
-  properties?: PublishProperties
+  properties?: PublishProperties | undefined
   /** Milliseconds until an unconfirmed publish is rejected with `FST_MQTT_TIMEOUT`; 0 is never. Default `publishTimeout`. */
-  timeout?: number
+  timeout?: number | undefined
   /** Rejects the publish with `FST_MQTT_ABORTED` when aborted. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** Options of `subscribe`. */
 export interface SubscribeOptions {
   /** The highest QoS at which messages are to come. Default 0. */
-  qos?: QoS
+  qos?: QoS | undefined
   /** MQTT 5: do not send back what this application published itself. Default false. */
-  noLocal?: boolean
+  noLocal?: boolean | undefined
   /** MQTT 5: keep the retain flag as it was published. Default false. */
-  retainAsPublished?: boolean
+  retainAsPublished?: boolean | undefined
   /** MQTT 5: 0 send retained messages, 1 only for a new subscription, 2 never. Default 0. */
-  retainHandling?: 0 | 1 | 2
+  retainHandling?: 0 | 1 | 2 | undefined
   /** The filter is absolute: the prefix is not put before it. Default false. */
-  absolute?: boolean
+  absolute?: boolean | undefined
 }
 
 /** Options of a route. */
 export interface RouteOptions extends SubscribeOptions {
   /** Unique per connection; `topicFor` and `filterFor` find the route by it. Default: the handler's name, as long as one route alone has it. */
-  name?: string
+  name?: string | undefined
   /** Shared-subscription group (`$share/<group>/...`), or false for none. Default: the plugin's `group`. */
-  group?: string | false
+  group?: string | false | undefined
   /** When a QoS 1 or 2 message is acknowledged: when every handler has settled, or on receipt. Default `'handled'`. */
-  ack?: 'handled' | 'received'
+  ack?: 'handled' | 'received' | undefined
   /** How many of this route's handlers may run at once. Default: the plugin's `concurrency`. */
-  concurrency?: number
+  concurrency?: number | undefined
   /** `'topic'`: messages of one topic one after another; `'none'`: no order. Default: the plugin's `order`. */
-  order?: 'topic' | 'none'
+  order?: 'topic' | 'none' | undefined
   /** Milliseconds a handler may take; 0 is no limit. Default: the plugin's `handlerTimeout`. */
-  handlerTimeout?: number
+  handlerTimeout?: number | undefined
   /** Anything; found again as `message.route.config`. */
   config?: unknown
 }
@@ -149,9 +149,9 @@ export interface Route<Pattern extends string | TopicDefinition = string> {
   /** What the route was declared with as `config`. */
   readonly config: unknown
   /** Adds a handler, or takes it away with `{ remove: true }`. Handlers run in the order added. */
-  onMessage(handler: Handler<Pattern>, options?: { remove?: boolean }): this
+  onMessage(handler: Handler<Pattern>, options?: { remove?: boolean | undefined }): this
   /** Builds a topic of this route; see `MultiMqtt.topicFor`. */
-  topicFor(params?: ParamsOf<Pattern>, options?: { absolute?: boolean }): string
+  topicFor(params?: ParamsOf<Pattern>, options?: { absolute?: boolean | undefined }): string
   /** Takes the route away, and unsubscribes its filter if no other route needs it. */
   remove(): Promise<void>
 }
@@ -225,7 +225,7 @@ export interface MultiMqtt {
    */
   subscribe (filter: string | readonly string[], options?: SubscribeOptions): Promise<Granted[]>
   /** Takes back what `subscribe` asked for. */
-  unsubscribe (filter: string | readonly string[], options?: { absolute?: boolean }): Promise<void>
+  unsubscribe (filter: string | readonly string[], options?: { absolute?: boolean | undefined }): Promise<void>
   /** Takes back all that `subscribe` asked for; routes stay. */
   unsubscribeAll (): Promise<void>
   /** Every filter that the broker is asked for, of routes and of `subscribe`. */
@@ -250,10 +250,10 @@ export interface MultiMqtt {
    * @throws `FST_MQTT_ROUTE_UNKNOWN`, `FST_MQTT_PARAM`
    * @example app.mqtt.topicFor('number', { n: 42 }) // 'number/42'
    */
-  topicFor (name: string, params?: Record<string, unknown>, options?: { absolute?: boolean }): string
-  topicFor<D extends TopicDefinition> (definition: D, params?: ParamsOf<D>, options?: { absolute?: boolean }): string
+  topicFor (name: string, params?: Record<string, unknown>, options?: { absolute?: boolean | undefined }): string
+  topicFor<D extends TopicDefinition> (definition: D, params?: ParamsOf<D>, options?: { absolute?: boolean | undefined }): string
   /** The MQTT filter of a named route, for ACLs. */
-  filterFor (name: string | TopicDefinition, options?: { absolute?: boolean }): string
+  filterFor (name: string | TopicDefinition, options?: { absolute?: boolean | undefined }): string
   /** The routes as a tree, as `fastify.printRoutes()`. */
   printTopics (): string
 

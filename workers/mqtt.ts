@@ -1,5 +1,5 @@
 import { FST_MQTT_NO_PLUGIN, FST_MQTT_ROUTE_UNKNOWN, rejected, type MqttError } from '../lib/errors.ts'
-import type { TopicDefinition } from '../lib/topics/define.ts'
+import { isTopicDefinition, type TopicDefinition } from '../lib/topics/define.ts'
 import type { MultiMqtt, ParamsOf, PublishOptions, PublishResult } from '../lib/types.ts'
 import type { WorkerClient } from './client.ts'
 import { discover } from './handshake.ts'
@@ -44,7 +44,7 @@ class NamespaceMqtt implements WorkerMqtt {
   publish (topic: string | TopicDefinition, ...args: unknown[]): Promise<PublishResult> {
     let name: string
     try {
-      name = isDefinition(topic) ? topic.topicFor(...(hasParams(topic) ? [args.shift()] : []) as [never]) : topic
+      name = isTopicDefinition(topic) ? topic.topicFor(...(hasParams(topic) ? [args.shift()] : []) as [never]) : topic
     } catch (error) {
       (error as MqttError).maybeSent = false
       return rejected(error as Error)
@@ -57,7 +57,7 @@ class NamespaceMqtt implements WorkerMqtt {
   }
 
   topicFor (definition: TopicDefinition, params?: object, { absolute = false }: { absolute?: boolean } = {}): string {
-    if (!isDefinition(definition)) {
+    if (!isTopicDefinition(definition)) {
       throw FST_MQTT_ROUTE_UNKNOWN('topicFor in a worker takes a definition made by defineTopic; it does not know the routes\' names')
     }
     const topic = definition.topicFor(params as never)
@@ -91,10 +91,6 @@ export function getMqtt (namespace = ''): WorkerMqtt {
 
 /** The connection without a namespace, from inside a worker thread. */
 export const mqtt: WorkerMqtt = getMqtt()
-
-function isDefinition (topic: unknown): topic is TopicDefinition {
-  return typeof topic === 'object' && topic !== null && typeof (topic as Partial<TopicDefinition>).topicFor === 'function'
-}
 
 /** A definition without placeholders takes no parameters: `publish(plain, payload)`. */
 function hasParams (definition: TopicDefinition): boolean {

@@ -1,5 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { FastifyBaseLogger } from 'fastify'
+import { FST_MQTT_OPTIONS } from '../errors.ts'
 import type { WorkerLike } from '../types.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
 import { threadHub, type HubEntry } from './hub.ts'
@@ -84,6 +85,7 @@ export class Bridge {
 
   /** See `MultiMqtt.attach`. Messages that are not ours are left alone, and nothing is ever sent to the worker's own port. */
   attach (workerOrPool: WorkerLike): void {
+    if (typeof (workerOrPool as Partial<WorkerLike> | null | undefined)?.on !== 'function') throw FST_MQTT_OPTIONS('attach: give it a Worker, or a pool that passes on the messages of its workers')
     this.#attached.push(workerOrPool)
     // Kept apart: a worker that has exited has no thread id any more, and its handshake may still be on its way.
     if (workerOrPool.threadId !== undefined) this.#attachedThreads.add(workerOrPool.threadId)

@@ -97,6 +97,9 @@ const BUILT_IN = new Set(['str', 'int', 'float', 'uuid', 'any', 'path'])
 /** CONNECT properties that the plugin sets from its options, or that its data plane does not know. */
 const OWNED_PROPERTIES = new Set(['receiveMaximum', 'maximumPacketSize', 'sessionExpiryInterval', 'topicAliasMaximum'])
 
+/** Those that are left to the application (MQTT 5 section 3.1.2.11). */
+const CONNECT_PROPERTIES = ['requestResponseInformation', 'requestProblemInformation', 'userProperties', 'authenticationMethod', 'authenticationData']
+
 /**
  * Checks the options of `register`, one by one and against each other.
  *
@@ -130,6 +133,7 @@ export function validateOptions (options: MqttPluginOptions): void {
   }
   for (const key of Object.keys((options.client?.properties ?? {}) as object)) {
     if (OWNED_PROPERTIES.has(key)) throw FST_MQTT_OPTIONS(`client.properties.${key}: is the plugin's own`)
+    if (!CONNECT_PROPERTIES.includes(key)) throw FST_MQTT_OPTIONS(`client.properties.${key}: CONNECT has no such property (known: ${CONNECT_PROPERTIES.join(', ')})`)
   }
   options.workers?.topics?.forEach((filter, i) => {
     try {

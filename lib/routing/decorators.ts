@@ -45,7 +45,8 @@ export function topic<const P extends string | TopicDefinition> (pattern: P, opt
 /** What `@topic` noted on an object's class and its base classes, base classes first. */
 export function decoratedTopics (instance: object): DecoratedTopic[] {
   const found: DecoratedTopic[] = []
-  let metadata = (instance.constructor as unknown as Record<symbol, Decorated | undefined>)[Symbol.metadata]
+  // An object may have no prototype, and a constructor of its own making.
+  let metadata = (instance.constructor as unknown as Record<symbol, Decorated | undefined> | null | undefined)?.[Symbol.metadata]
   for (; metadata !== undefined && metadata !== null; metadata = Object.getPrototypeOf(metadata) as Decorated | undefined) {
     if (Object.hasOwn(metadata, kTopics)) found.unshift(...metadata[kTopics]!)
   }

@@ -3,7 +3,7 @@ import type { Subscription } from '../connection/subscription.ts'
 import type { Subscriptions } from '../connection/subscriptions.ts'
 import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, rejected, type MqttError } from '../errors.ts'
 import type { Publisher } from '../outbox/publisher.ts'
-import type { TopicDefinition } from '../topics/define.ts'
+import { isTopicDefinition, type TopicDefinition } from '../topics/define.ts'
 import { validateFilter } from '../topics/filter.ts'
 import type {
   ErrorHandler, Granted, Handler, MultiMqtt, PublishOptions, PublishResult, Route, RouteOptions, Status,
@@ -11,7 +11,7 @@ import type {
 } from '../types.ts'
 import { decoratedTopics, methodHandler } from './decorators.ts'
 import type { Registry } from './registry.ts'
-import { subscriptionOptions, validateSubscribeOptions } from './route-options.ts'
+import { isAbsolute, subscriptionOptions, validateSubscribeOptions } from './route-options.ts'
 import type { NotFound, Scope } from './scope.ts'
 
 /** What all scopes of one connection share. */
@@ -57,16 +57,28 @@ export class Facade implements Omit<MultiMqtt, Generic> {
     return this.#add(topic, options ?? {}, handler)
   }
 
-  route ({ topic, handler, ...options }: RouteOptions & { topic: string | TopicDefinition, handler?: Handler }): Route {
+  route (route: RouteOptions & { topic: string | TopicDefinition, handler?: Handler }): Route {
+    if (typeof route !== 'object' || route === null) throw FST_MQTT_OPTIONS('route: must be an object with topic and handler')
+    const { topic, handler, ...options } = route
     if (topic === undefined) throw FST_MQTT_OPTIONS('topic: a route needs a pattern')
     return this.#add(topic, options, handler)
   }
 
   controller (instance: object): Route[] {
+    if (typeof instance !== 'object' || instance === null) throw FST_MQTT_OPTIONS('controller: must be an object of a class with @topic methods')
     const topics = decoratedTopics(instance)
-    if (topics.length === 0) throw FST_MQTT_OPTIONS(`${instance.constructor.name} has no method with @topic`)
-    return topics.map(({ method, topic, options }) =>
-      this.#parts.registry.add(this.#scope, instance, topic, options, methodHandler(method)))
+    if (topics.length === 0) throw FST_MQTT_OPTIONS('controller: the object has no method with @topic')
+    const routes: Route[] = []
+    try {
+      for (const { method, topic, options } of topics) {
+        routes.push(this.#parts.registry.add(this.#scope, instance, topic, options, methodHandler(method)))
+      }
+    } catch (error) {
+      // All or none.
+      for (const route of routes) void route.remove()
+      throw error
+    }
+    return routes
   }
 
   subscribe (filters: string | readonly string[], options: SubscribeOptions = {}): Promise<Granted[]> {
@@ -78,17 +90,30 @@ export class Facade implements Omit<MultiMqtt, Generic> {
 
   async #subscribe (filters: string | readonly string[], options: SubscribeOptions): Promise<Granted[]> {
     validateSubscribeOptions(options)
-    const absolute = this.#absoluteFilters(filters, options.absolute)
-    const wanted = absolute.map(filter => {
-      const subscription = this.#parts.subscriptions.acquire(filter, SUBSCRIBE, subscriptionOptions(options))
-      this.#parts.subscribed.set(filter, subscription)
-      return subscription
-    })
+    const absolute = this.#absoluteFilters(filters, options.absolute ?? false)
+    const { subscriptions, subscribed } = this.#parts
+    const wanted: Subscription[] = []
+    const added: Subscription[] = []
+    try {
+      for (const filter of absolute) {
+        const subscription = subscriptions.acquire(filter, SUBSCRIBE, subscriptionOptions(options))
+        wanted.push(subscription)
+        if (!subscribed.has(filter)) added.push(subscription)
+        subscribed.set(filter, subscription)
+      }
+    } catch (error) {
+      // All or none.
+      for (const subscription of added) {
+        subscribed.delete(subscription.filter)
+        void subscriptions.release(subscription, SUBSCRIBE)
+      }
+      throw error
+    }
     return Promise.all(wanted.map(subscription => subscription.answered()))
   }
 
-  async unsubscribe (filters: string | readonly string[], { absolute }: { absolute?: boolean } = {}): Promise<void> {
-    await this.#unsubscribe(this.#absoluteFilters(filters, absolute))
+  async unsubscribe (filters: string | readonly string[], options?: { absolute?: boolean | undefined }): Promise<void> {
+    await this.#unsubscribe(this.#absoluteFilters(filters, isAbsolute('unsubscribe', options)))
   }
 
   async unsubscribeAll (): Promise<void> {
@@ -96,7 +121,7 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   }
 
   publish (topic: string | TopicDefinition, ...args: unknown[]): Promise<PublishResult> {
-    if (!isDefinition(topic)) return this.#parts.publisher.publish(topic, args[0], args[1] as PublishOptions | undefined)
+    if (!isTopicDefinition(topic)) return this.#parts.publisher.publish(topic, args[0], args[1] as PublishOptions | undefined)
     const named = topic.pattern.includes('<')
     try {
       const name = topic.topicFor(...(named ? [args.shift()] : []) as [never])
@@ -107,14 +132,15 @@ export class Facade implements Omit<MultiMqtt, Generic> {
     }
   }
 
-  topicFor (name: string | TopicDefinition, params?: object, options?: { absolute?: boolean }): string {
-    if (typeof name === 'string') return this.#parts.registry.find(name).topicFor(params, options)
+  topicFor (name: string | TopicDefinition, params?: object, options?: { absolute?: boolean | undefined }): string {
+    if (!isTopicDefinition(name)) return this.#parts.registry.find(name).topicFor(params, options)
     const topic = name.topicFor(params as never)
-    return options?.absolute === true ? this.#parts.registry.withPrefix(topic, false) : topic
+    return isAbsolute('topicFor', options) ? this.#parts.registry.prefixedTopic(topic) : topic
   }
 
-  filterFor (name: string | TopicDefinition, { absolute = false }: { absolute?: boolean } = {}): string {
-    if (typeof name !== 'string') return this.#parts.registry.withPrefix(name.filter, !absolute)
+  filterFor (name: string | TopicDefinition, options?: { absolute?: boolean | undefined }): string {
+    const absolute = isAbsolute('filterFor', options)
+    if (isTopicDefinition(name)) return absolute ? this.#parts.registry.prefixedFilter(name.filter) : name.filter
     const { definition } = this.#parts.registry.find(name)
     return absolute ? definition.absolutePattern.filter : definition.pattern.filter
   }
@@ -147,12 +173,12 @@ export class Facade implements Omit<MultiMqtt, Generic> {
     return this.#parts.registry.add(this.#scope, this.#scope.instance, topic, options, handler)
   }
 
-  #absoluteFilters (filters: string | readonly string[], absolute = false): string[] {
+  #absoluteFilters (filters: string | readonly string[], absolute: boolean): string[] {
     const list = typeof filters === 'string' ? [filters] : filters
     if (!Array.isArray(list)) throw FST_MQTT_PROPERTY('filter must be a string or an array of strings')
     return list.map(filter => {
       validateFilter(filter)
-      const whole = this.#parts.registry.withPrefix(filter, absolute)
+      const whole = absolute ? filter : this.#parts.registry.prefixedFilter(filter)
       // The prefix may have made it too long.
       if (whole !== filter) validateFilter(whole)
       return whole
@@ -170,8 +196,3 @@ export class Facade implements Omit<MultiMqtt, Generic> {
 }
 
 function noop (): void {}
-
-/** What is neither a topic nor a definition is the publisher's to refuse. */
-function isDefinition (topic: string | TopicDefinition): topic is TopicDefinition {
-  return typeof topic === 'object' && topic !== null && typeof topic.topicFor === 'function'
-}

@@ -4,8 +4,10 @@ import { Track } from '../inbox/scheduler.ts'
 import type { Converter } from '../topics/converters.ts'
 import type { TopicDefinition } from '../topics/define.ts'
 import { validateFilter } from '../topics/filter.ts'
+import { FST_MQTT_PARAM } from '../topics/errors.ts'
 import { parsePattern } from '../topics/pattern.ts'
 import { addPrefix, withPrefix } from '../topics/prefix.ts'
+import { overflow } from '../topics/text.ts'
 import { Router, type Match } from '../topics/router.ts'
 import type { Handler, RouteOptions } from '../types.ts'
 import { nearest } from './nearest.ts'
@@ -54,7 +56,7 @@ export class Registry {
       throw FST_MQTT_ROUTE_DUPLICATE(`The route name "${name}" is taken by "${this.#named.get(name)!.pattern}"; names are unique per connection`)
     }
     const route = new MqttRoute(definition, {
-      prefix: this.prefix,
+      prefixed: topic => this.prefixedTopic(topic),
       nameOf: own => this.#nameOf(own),
       remove: own => this.#remove(own)
     }, own => this.#options.ledger.acquire(definition.filter, own, subscriptionOptions(options)))
@@ -72,6 +74,7 @@ export class Registry {
 
   /** @throws `FST_MQTT_ROUTE_UNKNOWN` */
   find (name: string): MqttRoute {
+    if (typeof name !== 'string') throw FST_MQTT_ROUTE_UNKNOWN(`A route's name is a string, or the topic one of defineTopic(), not ${name === null ? 'null' : typeof name}`)
     const named = this.#named.get(name)
     if (named !== undefined) return named
     const candidates = this.#handlerNames.get(name)
@@ -80,9 +83,9 @@ export class Registry {
       throw FST_MQTT_ROUTE_UNKNOWN(`Several routes have a handler called "${name}"; give the one that is meant the option "name"`)
     }
     const known = [...this.#named.keys(), ...this.#handlerNames.keys()]
-    const similar = nearest(String(name), known)
+    const similar = nearest(name, known)
     const hint = similar.length > 0 ? `did you mean ${similar.map(s => `"${s}"`).join(', ')}?` : `known: ${known.length > 0 ? known.slice(0, 10).join(', ') : 'none'}`
-    throw FST_MQTT_ROUTE_UNKNOWN(`No route is called "${String(name)}"; ${hint}`)
+    throw FST_MQTT_ROUTE_UNKNOWN(`No route is called "${name}"; ${hint}`)
   }
 
   /** The routes as a tree. */
@@ -141,8 +144,19 @@ export class Registry {
     await this.#options.ledger.release(route.subscription, route)
   }
 
-  /** A topic or filter as the broker sees it. */
-  withPrefix (topicOrFilter: string, absolute: boolean): string {
-    return absolute ? topicOrFilter : addPrefix(this.prefix, topicOrFilter)
+  /** A filter as the broker sees it. */
+  prefixedFilter (filter: string): string {
+    return addPrefix(this.prefix, filter)
+  }
+
+  /**
+   * A topic as the broker sees it.
+   *
+   * @throws `FST_MQTT_PARAM` when the prefix makes it too long
+   */
+  prefixedTopic (topic: string): string {
+    const whole = addPrefix(this.prefix, topic)
+    if (overflow(whole) !== -1) throw new FST_MQTT_PARAM('With the prefix the topic is longer than 65 535 bytes')
+    return whole
   }
 }

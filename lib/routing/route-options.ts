@@ -41,6 +41,13 @@ export function validateSubscribeOptions (options: SubscribeOptions): void {
   validate('subscribe', options, subscribeChecks)
 }
 
+/** Where only `absolute` can be said. */
+export function isAbsolute (what: string, options: { absolute?: boolean | undefined } | undefined): boolean {
+  if (options === undefined) return false
+  validate(what, options, { absolute: boolean })
+  return options.absolute ?? false
+}
+
 /** The part that goes into SUBSCRIBE, with its defaults. */
 export function subscriptionOptions (options: SubscribeOptions): SubscriptionOptions {
   return {

@@ -4,8 +4,8 @@ import { FST_MQTT_OPTIONS } from '../errors.ts'
 import type { Track } from '../inbox/scheduler.ts'
 import { buildTopic } from '../topics/build.ts'
 import type { Pattern } from '../topics/pattern.ts'
-import { addPrefix } from '../topics/prefix.ts'
 import type { Granted, Handler, Route } from '../types.ts'
+import { isAbsolute } from './route-options.ts'
 import type { Scope } from './scope.ts'
 
 /** What a route is made of, after its options were checked and its defaults filled in. */
@@ -29,7 +29,8 @@ export interface RouteDefinition {
 
 /** What the registry does for its routes. */
 export interface RouteOwner {
-  readonly prefix: string
+  /** The topic as the broker sees it. */
+  prefixed (topic: string): string
   nameOf (route: MqttRoute): string | undefined
   remove (route: MqttRoute): Promise<void>
 }
@@ -73,16 +74,18 @@ export class MqttRoute implements Route {
     return this.definition.context as FastifyInstance
   }
 
-  onMessage (handler: Handler, { remove = false }: { remove?: boolean } = {}): this {
+  onMessage (handler: Handler, options: { remove?: boolean | undefined } = {}): this {
     if (typeof handler !== 'function') throw FST_MQTT_OPTIONS(`The handler of "${this.pattern}" must be a function`)
+    if (typeof options !== 'object' || options === null) throw FST_MQTT_OPTIONS('onMessage: the options must be an object')
+    const { remove = false } = options
     // A new array each time: messages that are being handled keep the list they began with.
     this.handlers = remove ? this.handlers.filter(other => other !== handler) : [...this.handlers, handler]
     return this
   }
 
-  topicFor (params: object = {}, { absolute = false }: { absolute?: boolean } = {}): string {
+  topicFor (params: object = {}, options?: { absolute?: boolean | undefined }): string {
     const topic = buildTopic(this.definition.pattern, params as Record<string, unknown>)
-    return absolute && !this.definition.absolute ? addPrefix(this.#owner.prefix, topic) : topic
+    return isAbsolute('topicFor', options) && !this.definition.absolute ? this.#owner.prefixed(topic) : topic
   }
 
   remove (): Promise<void> {

@@ -41,6 +41,11 @@ export interface TopicDefinition<P = Readonly<Record<string, unknown>>, S extend
   topicFor (...args: ParamsArgument<P>): string
 }
 
+/** Whether a value came from `defineTopic`. */
+export function isTopicDefinition (value: unknown): value is TopicDefinition {
+  return typeof value === 'object' && value !== null && typeof (value as TopicDefinition).topicFor === 'function'
+}
+
 /**
  * Defines a topic once, for all who publish, subscribe or look at it; its parameters get their types from the pattern.
  *

@@ -26,18 +26,20 @@ export function printTree<T> (entries: Iterable<Printable<T>>, describe: (value:
     const description = describe(value)
     if (description !== '') branch.values.push(description)
   }
-  return root.children.size === 0 ? '(no topics)\n' : printChildren(root, '')
+  return root.children.size === 0 ? '(no topics)\n' : printChildren(root, '', '')
 }
 
-function printChildren ({ children }: Branch, indent: string): string {
+/** What stands on the way to a line, put together with it, is its pattern: `lead` is the slash that the line above leaves off. */
+function printChildren ({ children }: Branch, indent: string, lead: string): string {
   let text = ''
   let left = children.size
   for (const [name, branch] of children) {
     const isLast = --left === 0
     const [label, end] = merge(name, branch)
     const values = end.values.length > 0 ? ` (${end.values.join(', ')})` : ''
-    text += `${indent}${isLast ? '└── ' : '├── '}${label}${end.children.size > 0 ? '/' : ''}${values}\n`
-    text += printChildren(end, indent + (isLast ? '    ' : '│   '))
+    const slash = end.children.size > 0 && !end.isPattern ? '/' : ''
+    text += `${indent}${isLast ? '└── ' : '├── '}${lead}${label}${slash}${values}\n`
+    text += printChildren(end, indent + (isLast ? '    ' : '│   '), end.isPattern ? '/' : '')
   }
   return text
 }

@@ -152,9 +152,9 @@ t.test('print', async t => {
   add('/')
   t.equal(router.print(value => value), `\
 ├── devices/
-│   ├── <int:id>/ (device)
-│   │   ├── status (status)
-│   │   └── command (command)
+│   ├── <int:id> (device)
+│   │   ├── /status (status)
+│   │   └── /command (command)
 │   └── +
 ├── $SYS/# (sys, again)
 └── /
