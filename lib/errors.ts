@@ -100,6 +100,8 @@ export interface MqttError extends FastifyError {
   reasonCode?: number
   /** False only when not a byte of the publish has left. */
   maybeSent?: boolean
+  /** With `FST_MQTT_REPLY_ERROR`: what the handler of the request failed with. */
+  remote?: { readonly code: string, readonly message: string }
 }
 
 /** A rejected promise that ends no process when nobody awaits it; whoever does still sees the error. */

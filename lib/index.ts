@@ -42,6 +42,6 @@ export type { Converter, Converters } from './topics/converters.ts'
 export type { Params } from './topics/params.ts'
 export type {
   ConnectionState, Counters, ErrorHandler, Granted, Handler, Message, MqttNamespaces, MultiMqtt, ParamsOf, ProtocolVersion,
-  PublishOptions, PublishProperties, PublishResult, QoS, ReceivedProperties, Route, RouteOptions, Status, SubscribeOptions,
+  PublishOptions, PublishProperties, PublishResult, QoS, ReceivedProperties, RequestOptions, Route, RouteOptions, Status, SubscribeOptions,
   SubscriptionStatus, WorkerLike
 } from './types.ts'

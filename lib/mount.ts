@@ -4,7 +4,7 @@ import { Facade, type Parts } from './routing/facade.ts'
 import type { Scope } from './routing/scope.ts'
 
 /** Members that `app.mqtt` is to have, and the one that would make it a promise. */
-const RESERVED = new Set(['request', 'inject', 'addHook', 'dynsec', 'then'])
+const RESERVED = new Set(['inject', 'addHook', 'dynsec', 'then'])
 
 /**
  * One connection as the Fastify instances see it: each encapsulated instance has its own facade, so that routes know

@@ -11,8 +11,11 @@ import type { ResolvedOptions } from './options/resolve.ts'
 import { Outbox } from './outbox/outbox.ts'
 import { Publisher } from './outbox/publisher.ts'
 import { Readiness } from './readiness.ts'
+import { Replies } from './request/replies.ts'
+import { Requester } from './request/requester.ts'
 import { Dispatcher } from './routing/dispatcher.ts'
 import type { Parts } from './routing/facade.ts'
+import { InboundMessage } from './routing/message.ts'
 import { Registry } from './routing/registry.ts'
 import { Scope } from './routing/scope.ts'
 import { filterMatches } from './topics/filter.ts'
@@ -31,6 +34,7 @@ export class Runtime {
   readonly #outbox: Outbox
   readonly #inbox: Inbox
   readonly #dispatcher: Dispatcher
+  readonly #requester: Requester
   readonly #bridge: Bridge
   readonly #broker: EmbeddedBroker | undefined
   readonly #readiness: Readiness
@@ -69,12 +73,14 @@ export class Runtime {
       version: () => this.#connection.version,
       onUnsendable: () => this.#warnUnsendable()
     })
+    this.#requester = this.#createRequester(publisher)
     this.#bridge = this.#createBridge()
     this.parts = {
       connection: this.#connection,
       registry,
       subscriptions: this.#subscriptions,
       publisher,
+      requester: this.#requester,
       status: () => this.#status(),
       attach: workerOrPool => this.#bridge.attach(workerOrPool),
       embedded: broker === undefined ? undefined : { address: () => broker.address() },
@@ -84,6 +90,8 @@ export class Runtime {
     this.#dispatcher = new Dispatcher({
       registry,
       notFound: () => this.parts.notFound,
+      replies: new Replies(publisher, app.log),
+      replyTopic: this.#requester.topic,
       knows: ids => this.#subscriptions.knows(ids),
       standsFor: (topic, ids) => this.#subscriptions.standsFor(topic, ids),
       concurrency: options.concurrency,
@@ -130,6 +138,7 @@ export class Runtime {
     await within(this.#inbox.idle(), deadline - this.#options.closeTimeout / 4)
     this.#inbox.end()
     await this.#bridge.close()
+    this.#requester.close()
     // Down at this moment only, it is made again: what a healthy broker can still confirm is waited for.
     if (this.#connection.everConnected) await within(this.#outbox.drained(), deadline)
     this.#outbox.close()
@@ -184,11 +193,26 @@ export class Runtime {
       ...inbox,
       concurrency,
       ackOrder,
+      takeReply: publish => this.#requester.take(publish),
       dispatch: reception => this.#dispatcher.dispatch(reception),
       onDropped: () => this.#warnOnce('The inbox is full: QoS 0 messages are dropped (status().counters.dropped counts them)'),
       onOversize: ({ publish, bytes }) => this.#dispatcher.skipped(publish, this.scope,
         FST_MQTT_PAYLOAD(`A message of ${bytes} bytes was skipped: maxPayload is ${this.#options.maxPayload}`)),
-      outboxAwaits: () => this.#outbox.awaiting || this.#subscriptions.awaiting
+      outboxAwaits: () => this.#outbox.awaiting || this.#subscriptions.awaiting || this.#requester.awaiting
+    })
+  }
+
+  #createRequester (publisher: Publisher): Requester {
+    const { prefix, clientId } = this.#options
+    const owner = {}
+    return new Requester({
+      prefix,
+      clientId,
+      publisher,
+      subscribe: filter => this.#subscriptions.acquire(filter, owner, { qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 }),
+      version: () => this.#connection.connected ? this.#connection.version : undefined,
+      toMessage: publish => InboundMessage.ofReply(publish, prefix, this.scope),
+      onAwaiting: () => this.#inbox.reconsider()
     })
   }
 
@@ -215,6 +239,7 @@ export class Runtime {
     this.#app.log.info({ clientId, version: info.version, sessionPresent: info.sessionPresent }, 'MQTT connected')
     this.#bridge.setVersion(info.version)
     this.#inbox.attach(tap, info)
+    this.#requester.attach(info.version)
   }
 
   #onReady (tap: Tap, info: ConnectInfo): void {

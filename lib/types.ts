@@ -60,6 +60,14 @@ export interface PublishOptions {
   signal?: AbortSignal | undefined
 }
 
+/** Options of `request`. */
+export interface RequestOptions extends Omit<PublishOptions, 'retain' | 'properties'> {
+  /** Milliseconds until the request is rejected with `FST_MQTT_TIMEOUT`; the message expires then, too. 0 is never. Default 5000. */
+  timeout?: number | undefined
+  /** MQTT 5 properties (section 3.3.2.3); response topic and correlation data are set by the request itself. */
+  properties?: Omit<PublishProperties, 'responseTopic' | 'correlationData'> | undefined
+}
+
 /** Options of `subscribe`. */
 export interface SubscribeOptions {
   /** The highest QoS at which messages are to come. Default 0. */
@@ -243,6 +251,19 @@ export interface MultiMqtt {
    */
   publish (topic: string, payload?: unknown, options?: PublishOptions): Promise<PublishResult>
   publish<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: unknown, options?: PublishOptions]): Promise<PublishResult>
+
+  /**
+   * Publishes a message and resolves with the answer to it: what a handler of it returned, here or in any MQTT 5 client
+   * (section 4.10). Answers come over one response topic, `reply/<client id>` under the prefix.
+   *
+   * @throws `FST_MQTT_TIMEOUT` no answer in time, `FST_MQTT_REPLY_ERROR` the handler failed (`remote` has its code and
+   * message), `FST_MQTT_NEEDS_V5` the connection speaks 3.1.1, and what `publish` throws
+   * @example
+   * const answer = await app.mqtt.request('rooms/1/temperature')
+   * answer.json()
+   */
+  request (topic: string, payload?: unknown, options?: RequestOptions): Promise<Message>
+  request<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: unknown, options?: RequestOptions]): Promise<Message>
 
   /**
    * Builds a topic of a named route, relative to the prefix unless `absolute`.

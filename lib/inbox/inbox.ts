@@ -56,6 +56,8 @@ export interface InboxOptions {
   maxBytes: number
   concurrency: number
   ackOrder: 'received' | 'handled'
+  /** Takes an answer to a request of ours; true when it is for nobody else. */
+  takeReply: (publish: Publish) => boolean
   /** Finds a message's routes and makes their jobs. Must not throw. */
   dispatch: (reception: Reception) => Handling
   /** A QoS 0 message was thrown away because the inbox is full. */
@@ -150,6 +152,12 @@ export class Inbox {
   receive (link: InboxLink, publish: Publish): void {
     const epoch = this.#epoch
     if (epoch === undefined || epoch.link !== link) return
+    // Past all limits, and while closing too: a handler may be waiting for it.
+    if (this.#options.takeReply(publish)) {
+      this.counters.received++
+      if (publish.qos > 0 && !epoch.lossy) epoch.acks.handled(epoch.acks.expect(publish.qos, publish.packetId), 0)
+      return
+    }
     // While closing, what comes is left unacknowledged: a kept session gets it again.
     if (this.#stopped) return
     if (publish.qos > 0 && (epoch.lossy || this.#overflows())) {

@@ -1,9 +1,10 @@
 import type { Handling, Reception } from '../inbox/inbox.ts'
 import { Track, type Job } from '../inbox/scheduler.ts'
 import { stripPrefix } from '../topics/prefix.ts'
+import type { Match } from '../topics/router.ts'
 import type { Publish } from '../wire/decode.ts'
-import { NotFoundJob, RouteJob } from './handler-job.ts'
-import { InboundMessage } from './message.ts'
+import { NotFoundJob, RouteJob, type ReplySink } from './handler-job.ts'
+import { InboundMessage, NO_PARAMS, NO_WILDCARDS } from './message.ts'
 import type { Registry } from './registry.ts'
 import type { MqttRoute } from './route.ts'
 import type { NotFound, Scope } from './scope.ts'
@@ -11,6 +12,9 @@ import type { NotFound, Scope } from './scope.ts'
 export interface DispatcherOptions {
   registry: Registry
   notFound: () => NotFound
+  replies: Replies
+  /** The topic of answers to requests: no message of it is unmatched. */
+  replyTopic: string
   /** See `Subscriptions.knows`. */
   knows: (ids: readonly number[]) => boolean
   /** See `Subscriptions.standsFor`. */
@@ -20,9 +24,12 @@ export interface DispatcherOptions {
   handlerTimeout: number
 }
 
+/** Answers what asks for an answer; see lib/request. */
+export interface Replies {
+  begin (publish: Publish, all: readonly MqttRoute[], own: readonly MqttRoute[]): ReplySink
+}
+
 const NOTHING: Handling = { jobs: [], ackOnReceipt: false }
-const NO_PARAMS: object = Object.freeze(Object.create(null))
-const NO_WILDCARDS: readonly string[] = Object.freeze([])
 /** From a received message to the handlers that run for it. */
 export class Dispatcher {
   readonly counters = { handled: 0, failed: 0, unmatched: 0 }
@@ -41,6 +48,7 @@ export class Dispatcher {
     if (publish.subscriptionIds !== undefined && !this.#options.knows(publish.subscriptionIds)) publish.subscriptionIds = undefined
     const matches = this.#options.registry.match(publish.topic)
     if (matches.length === 0) return this.#unmatched(reception)
+    const reply = publish.properties?.responseTopic === undefined ? undefined : this.#reply(publish, matches)
     const jobs: Job[] = []
     let ackOnReceipt = true
     for (let i = 0; i < matches.length; i++) {
@@ -49,7 +57,7 @@ export class Dispatcher {
       const { definition } = route
       const topic = definition.absolute ? publish.topic : this.#relative(publish.topic)
       const message = new InboundMessage(publish, topic, definition.scope, route, params, wildcards)
-      jobs.push(new RouteJob(route, message, reception, this.counters))
+      jobs.push(new RouteJob(route, message, reception, this.counters, reply))
       if (!definition.ackOnReceipt) ackOnReceipt = false
     }
     // The copy is another subscription's: the routes of this topic run for the copies of theirs.
@@ -62,12 +70,19 @@ export class Dispatcher {
     void scope.handleError(error, new InboundMessage(publish, this.#relative(publish.topic), scope, undefined, NO_PARAMS, NO_WILDCARDS))
   }
 
+  #reply (publish: Publish, matches: ReadonlyArray<Match<MqttRoute>>): ReplySink | undefined {
+    const all = matches.map(({ value }) => value)
+    const own = all.filter(route => concerns(publish, route))
+    return own.length === 0 ? undefined : this.#options.replies.begin(publish, all, own)
+  }
+
   #relative (absoluteTopic: string): string {
     return stripPrefix(this.#options.registry.prefix, absoluteTopic) ?? absoluteTopic
   }
 
   #unmatched (reception: Reception): Handling {
     const { publish } = reception
+    if (publish.topic === this.#options.replyTopic) return NOTHING
     if (publish.subscriptionIds !== undefined && !this.#options.standsFor(publish.topic, publish.subscriptionIds)) return NOTHING
     this.counters.unmatched++
     const notFound = this.#options.notFound()

@@ -6,7 +6,7 @@ import type { Publisher } from '../outbox/publisher.ts'
 import { isTopicDefinition, type TopicDefinition } from '../topics/define.ts'
 import { validateFilter } from '../topics/filter.ts'
 import type {
-  ErrorHandler, Granted, Handler, MultiMqtt, PublishOptions, PublishResult, Route, RouteOptions, Status,
+  ErrorHandler, Granted, Handler, Message, MultiMqtt, PublishOptions, PublishResult, RequestOptions, Route, RouteOptions, Status,
   SubscribeOptions, SubscriptionStatus, WorkerLike
 } from '../types.ts'
 import { decoratedTopics, methodHandler } from './decorators.ts'
@@ -20,6 +20,7 @@ export interface Parts {
   readonly registry: Registry
   readonly subscriptions: Subscriptions
   readonly publisher: Publisher
+  readonly requester: { request (topic: string, payload: unknown, options: RequestOptions | undefined): Promise<Message> }
   readonly status: () => Status
   readonly attach: (workerOrPool: WorkerLike) => void
   readonly embedded: { address (): { host: string, port: number } | null } | undefined
@@ -32,7 +33,7 @@ export interface Parts {
 const SUBSCRIBE = {}
 
 /** What patterns do to the types of these is told by MultiMqtt; here they are the same for every pattern. */
-type Generic = 'topic' | 'route' | 'publish' | 'topicFor' | 'setErrorHandler' | 'setNotFoundHandler'
+type Generic = 'topic' | 'route' | 'publish' | 'request' | 'topicFor' | 'setErrorHandler' | 'setNotFoundHandler'
 
 /** `app.mqtt` of one Fastify instance. */
 export class Facade implements Omit<MultiMqtt, Generic> {
@@ -121,15 +122,17 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   }
 
   publish (topic: string | TopicDefinition, ...args: unknown[]): Promise<PublishResult> {
-    if (!isTopicDefinition(topic)) return this.#parts.publisher.publish(topic, args[0], args[1] as PublishOptions | undefined)
-    const named = topic.pattern.includes('<')
-    try {
-      const name = topic.topicFor(...(named ? [args.shift()] : []) as [never])
-      return this.#parts.publisher.publish(name, args[0], args[1] as PublishOptions | undefined)
-    } catch (error) {
-      (error as MqttError).maybeSent = false
-      return rejected(error as Error)
-    }
+    const { publisher } = this.#parts
+    return isTopicDefinition(topic)
+      ? ofDefinition(topic, args, (name, payload, options) => publisher.publish(name, payload, options as PublishOptions | undefined))
+      : publisher.publish(topic, args[0], args[1] as PublishOptions | undefined)
+  }
+
+  request (topic: string | TopicDefinition, ...args: unknown[]): Promise<Message> {
+    const { requester } = this.#parts
+    return isTopicDefinition(topic)
+      ? ofDefinition(topic, args, (name, payload, options) => requester.request(name, payload, options as RequestOptions | undefined))
+      : requester.request(topic, args[0], args[1] as RequestOptions | undefined)
   }
 
   topicFor (name: string | TopicDefinition, params?: object, options?: { absolute?: boolean | undefined }): string {
@@ -196,3 +199,14 @@ export class Facade implements Omit<MultiMqtt, Generic> {
 }
 
 function noop (): void {}
+
+/** Builds the topic of a definition, whose parameters come first if it has any. Never throws: what is wrong with them rejects. */
+function ofDefinition<T> (definition: TopicDefinition, args: unknown[], send: (topic: string, payload: unknown, options: unknown) => Promise<T>): Promise<T> {
+  try {
+    const params = definition.pattern.includes('<') ? [args.shift()] : []
+    return send(definition.topicFor(...params as [never]), args[0], args[1])
+  } catch (error) {
+    (error as MqttError).maybeSent = false
+    return rejected(error as Error)
+  }
+}

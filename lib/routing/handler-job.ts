@@ -10,6 +10,12 @@ import { isThenable, toError } from './thenable.ts'
 /** "Implementation specific error": what an MQTT 5 broker is told of a message whose handler failed. */
 const HANDLER_FAILED = 0x83
 
+/** Gets what each route of a message that asks for an answer has made of it. */
+export interface ReplySink {
+  returned (route: MqttRoute, value: unknown): void
+  failed (route: MqttRoute, error: Error): void
+}
+
 /** How handling ended, counted. */
 export interface HandlingCounters {
   handled: number
@@ -50,8 +56,8 @@ abstract class HandlerJob implements Job {
     } catch (error) {
       return this.#failed(error)
     }
-    if (isThenable(result)) return this.#limited(result, 'handler').then(() => this.#succeeded(), error => this.#failed(error))
-    this.#succeeded()
+    if (isThenable(result)) return this.#limited(result, 'handler').then(value => this.#succeeded(value), error => this.#failed(error))
+    this.#succeeded(result)
     return undefined
   }
 
@@ -63,8 +69,15 @@ abstract class HandlerJob implements Job {
     return this.#reception.dropped
   }
 
-  #succeeded (): void {
+  /** The handlers have ended. */
+  protected returned (_value: unknown): void {}
+
+  /** The handlers have failed, and the error handler has seen it. */
+  protected gaveUp (_error: Error): void {}
+
+  #succeeded (value: unknown): void {
     this.#counters.handled++
+    this.returned(value)
     this.#settle(0)
   }
 
@@ -78,11 +91,15 @@ abstract class HandlerJob implements Job {
     const error = toError(thrown)
     const handling = this.#scope.handleError(error, this.message)
     if (handling === undefined) {
+      this.gaveUp(error)
       this.#settle(HANDLER_FAILED)
       return undefined
     }
     // One that never ends would hold the acknowledgement, and with it all later ones.
-    return this.#limited(handling, 'error handler').then(noop, late => this.#late(late)).then(() => this.#settle(HANDLER_FAILED))
+    return this.#limited(handling, 'error handler').then(noop, late => this.#late(late)).then(() => {
+      this.gaveUp(error)
+      this.#settle(HANDLER_FAILED)
+    })
   }
 
   #late (error: Error): void {
@@ -114,10 +131,12 @@ abstract class HandlerJob implements Job {
 /** A route's handlers on one message. */
 export class RouteJob extends HandlerJob {
   readonly #route: MqttRoute
+  readonly #reply: ReplySink | undefined
 
-  constructor (route: MqttRoute, message: InboundMessage, reception: Reception, counters: HandlingCounters) {
+  constructor (route: MqttRoute, message: InboundMessage, reception: Reception, counters: HandlingCounters, reply: ReplySink | undefined) {
     super(route.definition.track, route.definition.scope, route.definition.handlerTimeout, message, reception, counters)
     this.#route = route
+    this.#reply = reply
   }
 
   protected handle (): unknown {
@@ -125,12 +144,22 @@ export class RouteJob extends HandlerJob {
     return handlers.length === 1 ? handlers[0]!.call(context, this.message) : this.#each(handlers, 0)
   }
 
-  #each (handlers: readonly Handler[], from: number): unknown {
+  protected override returned (value: unknown): void {
+    this.#reply?.returned(this.#route, value)
+  }
+
+  protected override gaveUp (error: Error): void {
+    this.#reply?.failed(this.#route, error)
+  }
+
+  /** What the first handler returned that is not undefined. */
+  #each (handlers: readonly Handler[], from: number, found?: unknown): unknown {
     for (let i = from; i < handlers.length; i++) {
       const result = handlers[i]!.call(this.#route.context, this.message)
-      if (isThenable(result)) return Promise.resolve(result).then(() => this.#each(handlers, i + 1))
+      if (isThenable(result)) return Promise.resolve(result).then(value => this.#each(handlers, i + 1, found === undefined ? value : found))
+      if (found === undefined) found = result
     }
-    return undefined
+    return found
   }
 }
 

@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Message, QoS, ReceivedProperties } from '../types.ts'
+import { stripPrefix } from '../topics/prefix.ts'
 import type { Publish } from '../wire/decode.ts'
 import { parseBody, parseJsonBody } from './body.ts'
 import type { MqttRoute } from './route.ts'
@@ -8,6 +9,9 @@ import type { Scope } from './scope.ts'
 /** Not worth a copy. */
 const SMALL = 8 * 1024
 const NO_PROPERTIES: ReceivedProperties = Object.freeze({})
+/** Of a message without a route. */
+export const NO_PARAMS: Message['params'] = Object.freeze(Object.create(null) as object) as Message['params']
+export const NO_WILDCARDS: readonly string[] = Object.freeze([])
 const kUnparsed = Symbol('unparsed')
 
 /** A message on its way through one route's handlers. What most handlers do not ask for is made when asked for. */
@@ -40,6 +44,13 @@ export class InboundMessage implements Message {
     this.properties = publish.properties ?? NO_PROPERTIES
     this.route = route
     this.#scope = scope
+  }
+
+  /** An answer to a request of ours: no route and no handler. */
+  static ofReply (publish: Publish, prefix: string, scope: Scope): InboundMessage {
+    const message = new InboundMessage(publish, stripPrefix(prefix, publish.topic) ?? publish.topic, scope, undefined, NO_PARAMS, NO_WILDCARDS)
+    message.keep(publish)
+    return message
   }
 
   get body (): unknown {

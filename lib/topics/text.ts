@@ -11,6 +11,11 @@ export const MAX_LEVELS = 128
 
 const unwelcome = /[\p{Cc}\p{Noncharacter_Code_Point}\p{Surrogate}]/u
 
+/** The text with nothing in it that {@link unwelcomeCharacter} names. */
+export function wellBehaved (text: string): string {
+  return text.replace(new RegExp(unwelcome, 'gu'), '\ufffd')
+}
+
 /** The index of the first character that {@link unwelcomeCharacter} names, or -1. */
 export function unwelcomeAt (text: string): number {
   return text.search(unwelcome)

@@ -1,0 +1,235 @@
+import { randomBytes } from 'node:crypto'
+import {
+  FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_NEEDS_V5, FST_MQTT_PROPERTY, FST_MQTT_REPLY_ERROR, FST_MQTT_TIMEOUT, rejected, type MqttError
+} from '../errors.ts'
+import type { Publisher } from '../outbox/publisher.ts'
+import { addPrefix } from '../topics/prefix.ts'
+import type { Message, ProtocolVersion, RequestOptions } from '../types.ts'
+import type { Publish } from '../wire/decode.ts'
+import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
+import { ERROR_CODE, ERROR_MESSAGE } from './user-properties.ts'
+
+/** Milliseconds that an answer may take. */
+const TIMEOUT = 5_000
+
+/** What the requester needs of the ledger's entry for its response topic. */
+export interface ReplySubscription {
+  readonly id: number
+  readonly status: 'pending' | 'active' | 'refused'
+  readonly error: MqttError | undefined
+  answered (): Promise<unknown>
+}
+
+export interface RequesterOptions {
+  readonly prefix: string
+  readonly clientId: string
+  readonly publisher: Publisher
+  /** Subscribes to the response topic, once. */
+  readonly subscribe: (filter: string) => ReplySubscription
+  /** Of the connection; undefined while there is none. */
+  readonly version: () => ProtocolVersion | undefined
+  readonly toMessage: (publish: Publish) => Message
+  /** Answers begin or cease to be awaited. */
+  readonly onAwaiting: () => void
+}
+
+interface Exchange {
+  readonly resolve: (message: Message) => void
+  readonly reject: (error: Error) => void
+  /** Takes the request back, where it has not left. */
+  readonly publishing: AbortController
+  readonly timer: NodeJS.Timeout | undefined
+  unlisten: (() => void) | undefined
+}
+
+/**
+ * Requests (MQTT 5 section 4.10): one response topic for all of a client's, and correlation data that tells them apart.
+ * Answers are not the handlers': they pass by the inbox and its limits, since a handler may be waiting for one.
+ */
+export class Requester {
+  /** As the broker sees it. */
+  readonly topic: string
+  readonly #options: RequesterOptions
+  readonly #exchanges = new Map<number, Exchange>()
+  /** Tells this process' requests from those of an earlier one with the same client id. */
+  readonly #mark = randomBytes(4)
+  #next = 0
+  #subscription: ReplySubscription | undefined
+  #closed = false
+
+  constructor (options: RequesterOptions) {
+    this.#options = options
+    this.topic = addPrefix(options.prefix, `reply/${asLevel(options.clientId)}`)
+  }
+
+  /** True while an answer is awaited. */
+  get awaiting (): boolean {
+    return this.#exchanges.size > 0
+  }
+
+  /** See `MultiMqtt.request`. Never throws. */
+  request (topic: string, payload: unknown, options: RequestOptions | undefined, publisher: Publisher = this.#options.publisher): Promise<Message> {
+    try {
+      return this.#request(topic, payload, check(options), publisher)
+    } catch (error) {
+      (error as MqttError).maybeSent = false
+      return rejected(error as Error)
+    }
+  }
+
+  /** A connection is up: one of 3.1.1 cannot carry what a request is made of. */
+  attach (version: ProtocolVersion): void {
+    if (version < 5) this.#failAll(needsV5)
+  }
+
+  /** Takes an answer. Returns true when it was sent for nobody else. */
+  take (publish: Publish): boolean {
+    const subscription = this.#subscription
+    if (subscription === undefined || publish.topic !== this.topic) return false
+    const ids = publish.subscriptionIds
+    if (ids !== undefined && !ids.includes(subscription.id)) return false
+    this.#answered(publish)
+    return ids?.length === 1 && publish.qos < 2
+  }
+
+  close (): void {
+    this.#closed = true
+    this.#failAll(closed)
+  }
+
+  #request (topic: string, payload: unknown, options: CheckedPublishOptions, publisher: Publisher): Promise<Message> {
+    if (this.#closed) throw closed()
+    const version = this.#options.version()
+    if (version !== undefined && version < 5) throw needsV5()
+    const { signal } = options
+    if (signal?.aborted === true) throw aborted(signal)
+    const subscription = this.#open()
+    const { error } = subscription
+    if (subscription.status === 'refused' && error !== undefined) throw error
+    const { timeout = TIMEOUT, qos, absolute, properties } = options
+    const id = this.#next
+    this.#next = (this.#next + 1) >>> 0
+    const publishing = new AbortController()
+    const promise = new Promise<Message>((resolve, reject) => {
+      const timer = timeout === 0 ? undefined : setTimeout(() => this.#fail(id, late(timeout)), Math.min(timeout, 2 ** 31 - 1))
+      this.#exchanges.set(id, { resolve, reject, publishing, timer, unlisten: undefined })
+    })
+    // One that nobody awaits ends no process.
+    promise.catch(noop)
+    if (this.#exchanges.size === 1) this.#options.onAwaiting()
+    if (signal !== undefined) this.#listen(id, signal)
+    publisher.publish(topic, payload, {
+      qos,
+      absolute,
+      timeout: 0,
+      signal: publishing.signal,
+      properties: {
+        // Whoever is asked later has no use for it.
+        ...(timeout > 0 && { messageExpiryInterval: Math.min(Math.ceil(timeout / 1000), 0xffffffff) }),
+        ...properties,
+        responseTopic: this.topic,
+        correlationData: this.#correlate(id)
+      }
+    }).catch((error: Error) => this.#fail(id, error))
+    return promise
+  }
+
+  #open (): ReplySubscription {
+    if (this.#subscription === undefined) {
+      this.#subscription = this.#options.subscribe(this.topic)
+      this.#subscription.answered().catch((error: Error) => this.#failAll(() => error))
+    }
+    return this.#subscription
+  }
+
+  #listen (id: number, signal: AbortSignal): void {
+    const onAbort = (): void => this.#fail(id, aborted(signal))
+    signal.addEventListener('abort', onAbort, { once: true })
+    this.#exchanges.get(id)!.unlisten = () => signal.removeEventListener('abort', onAbort)
+  }
+
+  #correlate (id: number): Buffer {
+    const data = Buffer.alloc(8)
+    this.#mark.copy(data)
+    data.writeUInt32BE(id, 4)
+    return data
+  }
+
+  /** Late ones, second ones and foreign ones find nobody. */
+  #answered (publish: Publish): void {
+    const data = publish.properties?.correlationData
+    if (data?.length !== 8 || this.#mark.compare(data, 0, 4) !== 0) return
+    const exchange = this.#end(data.readUInt32BE(4))
+    if (exchange === undefined) return
+    const code = first(publish.properties?.userProperties?.[ERROR_CODE])
+    if (code === undefined) exchange.resolve(this.#options.toMessage(publish))
+    else exchange.reject(failed(code, first(publish.properties?.userProperties?.[ERROR_MESSAGE]) ?? ''))
+  }
+
+  #fail (id: number, error: Error): void {
+    const exchange = this.#end(id)
+    if (exchange === undefined) return
+    exchange.reject(error)
+    exchange.publishing.abort()
+  }
+
+  #failAll (createError: () => Error): void {
+    for (const id of [...this.#exchanges.keys()]) this.#fail(id, createError())
+  }
+
+  #end (id: number): Exchange | undefined {
+    const exchange = this.#exchanges.get(id)
+    if (exchange === undefined) return undefined
+    this.#exchanges.delete(id)
+    clearTimeout(exchange.timer)
+    exchange.unlisten?.()
+    if (this.#exchanges.size === 0) this.#options.onAwaiting()
+    return exchange
+  }
+}
+
+/** @throws `FST_MQTT_PROPERTY` naming the option */
+function check (options: RequestOptions = {}): CheckedPublishOptions {
+  const checked = checkPublishOptions(options)
+  if (checked.retain !== undefined) throw FST_MQTT_PROPERTY('retain: a request is for those who are there now')
+  for (const name of ['responseTopic', 'correlationData'] as const) {
+    if (checked.properties?.[name] !== undefined) throw FST_MQTT_PROPERTY(`${name}: request() sets it itself`)
+  }
+  return checked
+}
+
+/** A client id may hold what a level may not. */
+function asLevel (clientId: string): string {
+  return clientId === '' ? randomBytes(8).toString('hex') : clientId.replace(/[/+#]/g, '-')
+}
+
+/** A user property may occur more than once. */
+function first (value: string | string[] | undefined): string | undefined {
+  return typeof value === 'object' ? value[0] : value
+}
+
+function failed (code: string, message: string): MqttError {
+  const error = FST_MQTT_REPLY_ERROR(`The handler of this request failed: ${code}${message === '' ? '' : `: ${message}`}`) as MqttError
+  error.remote = { code, message }
+  return error
+}
+
+function late (timeout: number): Error {
+  return FST_MQTT_TIMEOUT(`No answer came within ${timeout} ms (option timeout)`)
+}
+
+function needsV5 (): Error {
+  return FST_MQTT_NEEDS_V5('request() needs MQTT 5, and the connection speaks 3.1.1')
+}
+
+function closed (): Error {
+  return FST_MQTT_CLOSED('The application has closed before this request was answered')
+}
+
+function aborted (signal: AbortSignal): Error {
+  const error = FST_MQTT_ABORTED('The request was aborted by its signal')
+  error.cause = signal.reason
+  return error
+}
+
+function noop (): void {}
