@@ -111,4 +111,10 @@ export function rejected (error: Error): Promise<never> {
   return promise
 }
 
+/** The same for a publish of which not a byte has left. */
+export function unsent (error: unknown): Promise<never> {
+  (error as MqttError).maybeSent = false
+  return rejected(error as Error)
+}
+
 export type { CodedError }

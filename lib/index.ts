@@ -1,5 +1,6 @@
 export { default, default as multimqtt } from './plugin.ts'
 export { topic } from './routing/decorators.ts'
+export { poolHandler } from './routing/pool-handler.ts'
 export { defineTopic } from './topics/define.ts'
 export {
   FST_MQTT_OPTIONS,
@@ -41,7 +42,7 @@ export type { TopicDefinition } from './topics/define.ts'
 export type { Converter, Converters } from './topics/converters.ts'
 export type { Params } from './topics/params.ts'
 export type {
-  ConnectionState, Counters, ErrorHandler, Granted, Handler, Message, MqttNamespaces, MultiMqtt, ParamsOf, ProtocolVersion,
-  PublishOptions, PublishProperties, PublishResult, QoS, ReceivedProperties, RequestOptions, Route, RouteOptions, Status, SubscribeOptions,
-  SubscriptionStatus, WorkerLike
+  ConnectionState, Counters, ErrorHandler, Granted, Handler, Message, MqttNamespaces, MultiMqtt, ParamsOf, PoolHandlerOptions,
+  PoolLike, PoolTask, ProtocolVersion, PublishOptions, PublishProperties, PublishResult, QoS, ReceivedProperties,
+  RequestOptions, Route, RouteOptions, Status, SubscribeOptions, SubscriptionStatus, WorkerLike
 } from './types.ts'

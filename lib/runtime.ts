@@ -10,6 +10,7 @@ import { Inbox } from './inbox/inbox.ts'
 import type { ResolvedOptions } from './options/resolve.ts'
 import { Outbox } from './outbox/outbox.ts'
 import { Publisher } from './outbox/publisher.ts'
+import type { Source } from './outbox/source.ts'
 import { Readiness } from './readiness.ts'
 import { Replies } from './request/replies.ts'
 import { Requester } from './request/requester.ts'
@@ -67,14 +68,10 @@ export class Runtime {
     })
     this.#readiness = new Readiness(() => this.#connection.connected && this.#subscriptions.settled)
     const registry = new Registry({ ...options, ledger: this.#subscriptions })
-    const publisher = new Publisher(this.#outbox, {
-      prefix: options.prefix,
-      timeout: options.publishTimeout,
-      version: () => this.#connection.version,
-      onUnsendable: () => this.#warnUnsendable()
-    })
+    const publisher = this.#createPublisher(this.#outbox.createSource('The main thread'))
     this.#requester = this.#createRequester(publisher)
-    this.#bridge = this.#createBridge()
+    this.#bridge = this.#createBridge(registry)
+    registry.onNames = () => this.#bridge.routesChanged()
     this.parts = {
       connection: this.#connection,
       registry,
@@ -216,7 +213,16 @@ export class Runtime {
     })
   }
 
-  #createBridge (): Bridge {
+  #createPublisher (source: Source): Publisher {
+    return new Publisher(this.#outbox, source, {
+      prefix: this.#options.prefix,
+      timeout: this.#options.publishTimeout,
+      version: () => this.#connection.version,
+      onUnsendable: () => this.#warnUnsendable()
+    })
+  }
+
+  #createBridge (registry: Registry): Bridge {
     const { namespace, prefix, publishTimeout, outbox, workers } = this.#options
     const { topics } = workers
     return new Bridge({
@@ -229,6 +235,11 @@ export class Runtime {
       window: workers.window,
       log: this.#app.log,
       onUnsendable: () => this.#warnUnsendable(),
+      // Requests are rare: each makes its own publisher rather than one for each worker.
+      request: (source, topic, payload, request) => this.#requester.request(topic, payload, request, this.#createPublisher(source)),
+      routes: () => registry.named().map(([name, { definition }]) => ({
+        name, pattern: definition.declared, absolute: definition.absolute, portable: definition.portable
+      })),
       ...(topics !== undefined && { permits: (topic: string) => topics.some(filter => filterMatches(filter, topic)) })
     })
   }

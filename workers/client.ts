@@ -1,7 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
-import { messageType, type ClosedMessage, type ConnectionHint, type HelloMessage, type Layout, type SettledMessage, type VersionMessage, type WorkerMessage } from '../lib/bridge/protocol.ts'
-import { FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, rejected, type MqttError } from '../lib/errors.ts'
-import type { PublishOptions, PublishResult } from '../lib/types.ts'
+import { messageType, type ClosedMessage, type ConnectionHint, type HelloMessage, type Layout, type ReplyMessage, type RoutesMessage, type SettledMessage, type UnansweredMessage, type VersionMessage, type WorkerMessage } from '../lib/bridge/protocol.ts'
+import { FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, rejected, unsent, type MqttError } from '../lib/errors.ts'
+import type { PublishOptions, PublishResult, RequestOptions } from '../lib/types.ts'
 import { payloadLength, publishLength } from '../lib/wire/encode.ts'
 import { toPayload } from '../lib/wire/payload.ts'
 import { encodeProperties } from '../lib/wire/properties.ts'
@@ -10,6 +10,9 @@ import { TopicCache } from '../lib/wire/topic-cache.ts'
 import { Batch } from './batch.ts'
 import { Link } from './link.ts'
 import { CONFIRMED, deferred, Pending, rejectQuietly, reviveError, type Deferred } from './pending.ts'
+import type { WorkerReply } from './reply.ts'
+import { prepareRequest, Requests, type PreparedRequest } from './requests.ts'
+import { Routes } from './routes.ts'
 
 const NONE: CheckedPublishOptions = Object.freeze(checkPublishOptions({}))
 /** Until the main thread has said what it takes: the default of `outbox.maxBytes`. */
@@ -20,6 +23,9 @@ export class WorkerClient {
   readonly #link: Link
   readonly #batch = new Batch()
   readonly #pending = new Pending()
+  readonly #requests = new Requests()
+  /** What the application's routes are called, once the main thread has told it. */
+  readonly routes = new Routes()
   #layout: Layout
   #topics: TopicCache
   #maxBytes: number
@@ -109,8 +115,21 @@ export class WorkerClient {
     try {
       return this.#publish(topic, payload, options === undefined ? NONE : checkPublishOptions(options))
     } catch (error) {
-      (error as MqttError).maybeSent = false
-      return rejected(error as Error)
+      return unsent(error)
+    }
+  }
+
+  /** See `MultiMqtt.request`. Never throws. */
+  request (topic: string, payload?: unknown, options?: RequestOptions): Promise<WorkerReply> {
+    try {
+      const prepared = prepareRequest(topic, payload, options)
+      // Before anybody has answered, what is said is said twice; a request must not be.
+      const answer = this.#connected ? this.#request(prepared) : this.ready().then(() => this.#request(prepared))
+      // One that nobody awaits ends no worker.
+      answer.catch(noop)
+      return answer
+    } catch (error) {
+      return unsent(error)
     }
   }
 
@@ -118,7 +137,19 @@ export class WorkerClient {
   fail (error: MqttError, maybeSent: boolean): void {
     if (this.#over === undefined) this.#end(error)
     this.#pending.fail(0, Infinity, () => again(error, maybeSent))
+    this.#requests.failAll(() => again(error, maybeSent))
     this.#link.close()
+  }
+
+  #request (prepared: PreparedRequest): Promise<WorkerReply> {
+    if (this.#over !== undefined) throw again(this.#over, false)
+    // Only for what it throws: the main thread takes a request without a topic for something that it cannot read.
+    this.#topics.encode(prepared.topic, prepared.options.absolute ?? false)
+    // Behind what was published before.
+    this.#flush()
+    const answer = this.#requests.send(prepared, message => this.#link.post(message))
+    this.#stayAwake()
+    return answer
   }
 
   #publish (topic: string, payload: unknown, options: CheckedPublishOptions): Promise<PublishResult> {
@@ -170,16 +201,24 @@ export class WorkerClient {
     switch (messageType(message)) {
       case 'hello': return this.#hello(message as HelloMessage)
       case 'version': return this.#relayout({ ...this.#layout, version: (message as VersionMessage).version })
+      case 'routes': return this.routes.set((message as RoutesMessage).routes)
+      case 'reply':
+        this.#requests.answered(message as ReplyMessage)
+        return this.#stayAwake()
+      case 'unanswered':
+        this.#requests.unanswered(message as UnansweredMessage)
+        return this.#stayAwake()
       case 'settled': return this.#settled(message as SettledMessage)
       case 'closed': return this.#closed(message as ClosedMessage)
     }
   }
 
-  #hello ({ prefix, version, maxBytes, window }: HelloMessage): void {
+  #hello ({ prefix, version, maxBytes, window, routes }: HelloMessage): void {
     if (this.#connected) return
     this.#relayout({ prefix, version })
     this.#maxBytes = maxBytes
     this.#window = window
+    this.routes.set(routes)
     this.#connected = true
     this.#link.connect()
     for (const waiter of this.#waiting.splice(0)) waiter.resolve()
@@ -218,7 +257,7 @@ export class WorkerClient {
   }
 
   #stayAwake (): void {
-    this.#link.stayAwake(this.#pending.size > 0 || this.#waiting.length > 0)
+    this.#link.stayAwake(this.#pending.size > 0 || this.#requests.size > 0 || this.#waiting.length > 0)
   }
 }
 
@@ -236,3 +275,5 @@ function aborted (signal: AbortSignal): MqttError {
 function full (bytes: number, limit: number): Error {
   return FST_MQTT_OUTBOX_FULL(`This worker has ${bytes} bytes unconfirmed (at most ${limit}, from outbox.maxBytes); await publishes, or raise the limit`)
 }
+
+function noop (): void {}

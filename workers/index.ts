@@ -7,6 +7,7 @@ export { defineTopic } from '../lib/topics/define.ts'
 export { errors } from '../lib/errors.ts'
 
 export type { WorkerMqtt } from './mqtt.ts'
+export type { WorkerReply } from './reply.ts'
 export type { MqttError, MqttErrorCode } from '../lib/errors.ts'
 export type { TopicDefinition, TopicOptions } from '../lib/topics/define.ts'
-export type { PublishOptions, PublishResult, PublishProperties, QoS } from '../lib/types.ts'
+export type { PublishOptions, PublishResult, PublishProperties, QoS, RequestOptions } from '../lib/types.ts'

@@ -1,8 +1,9 @@
-import { FST_MQTT_NO_PLUGIN, FST_MQTT_ROUTE_UNKNOWN, rejected, type MqttError } from '../lib/errors.ts'
-import { isTopicDefinition, type TopicDefinition } from '../lib/topics/define.ts'
-import type { MultiMqtt, ParamsOf, PublishOptions, PublishResult } from '../lib/types.ts'
+import { FST_MQTT_NO_PLUGIN, unsent } from '../lib/errors.ts'
+import { isTopicDefinition, takeTopic, type TopicDefinition } from '../lib/topics/define.ts'
+import type { MultiMqtt, ParamsOf, PublishOptions, PublishResult, RequestOptions, TopicArguments } from '../lib/types.ts'
 import type { WorkerClient } from './client.ts'
 import { discover } from './handshake.ts'
+import type { WorkerReply } from './reply.ts'
 
 /** `mqtt` in a worker thread: publishes through the connection that the application's thread owns. */
 export interface WorkerMqtt {
@@ -19,18 +20,26 @@ export interface WorkerMqtt {
    */
   publish: MultiMqtt['publish']
   /**
+   * As `app.mqtt.request`: the answer is a message without `route` and `log`.
+   *
+   * @throws besides those of `app.mqtt.request`: `FST_MQTT_NO_PLUGIN`, `FST_MQTT_WORKER_TOPIC`
+   */
+  request (topic: string, payload?: unknown, options?: RequestOptions): Promise<WorkerReply>
+  request<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: unknown, options?: RequestOptions]): Promise<WorkerReply>
+  /**
    * Resolves when the application's thread has answered. Publishing does not have to wait for it.
    *
    * @throws `FST_MQTT_NO_PLUGIN`, `FST_MQTT_CLOSED`
    */
   ready (): Promise<void>
   /**
-   * Builds a topic of a definition, relative to the prefix; with `absolute` the prefix is in front, and {@link ready}
-   * must have resolved. The routes of the application are not known here, so there is no `topicFor` of a name.
+   * Builds a topic of one of the application's routes, by its name, or of a definition, relative to the prefix. For a name, and
+   * with `absolute`, {@link ready} must have resolved. A route with converters of its own is not known here.
    *
    * @throws `FST_MQTT_PARAM`, `FST_MQTT_ROUTE_UNKNOWN`, `FST_MQTT_NO_PLUGIN`
    */
-  topicFor<D extends TopicDefinition> (definition: D, params?: ParamsOf<D>, options?: { absolute?: boolean }): string
+  topicFor (name: string, params?: Record<string, unknown>, options?: { absolute?: boolean | undefined }): string
+  topicFor<D extends TopicDefinition> (definition: D, params?: ParamsOf<D>, options?: { absolute?: boolean | undefined }): string
 }
 
 class NamespaceMqtt implements WorkerMqtt {
@@ -42,29 +51,41 @@ class NamespaceMqtt implements WorkerMqtt {
   }
 
   publish (topic: string | TopicDefinition, ...args: unknown[]): Promise<PublishResult> {
-    let name: string
     try {
-      name = isTopicDefinition(topic) ? topic.topicFor(...(hasParams(topic) ? [args.shift()] : []) as [never]) : topic
+      const name = isTopicDefinition(topic) ? takeTopic(topic, args) : topic
+      return this.#open().publish(name, args[0], args[1] as PublishOptions | undefined)
     } catch (error) {
-      (error as MqttError).maybeSent = false
-      return rejected(error as Error)
+      return unsent(error)
     }
-    return this.#open().publish(name, args[0], args[1] as PublishOptions | undefined)
+  }
+
+  request (topic: string | TopicDefinition, ...args: unknown[]): Promise<WorkerReply> {
+    try {
+      const name = isTopicDefinition(topic) ? takeTopic(topic, args) : topic
+      return this.#open().request(name, args[0], args[1] as RequestOptions | undefined)
+    } catch (error) {
+      return unsent(error)
+    }
   }
 
   ready (): Promise<void> {
     return this.#open().ready()
   }
 
-  topicFor (definition: TopicDefinition, params?: object, { absolute = false }: { absolute?: boolean } = {}): string {
-    if (!isTopicDefinition(definition)) {
-      throw FST_MQTT_ROUTE_UNKNOWN('topicFor in a worker takes a definition made by defineTopic; it does not know the routes\' names')
-    }
-    const topic = definition.topicFor(params as never)
-    if (!absolute) return topic
-    const prefix = this.#client?.prefix
-    if (prefix === undefined) throw FST_MQTT_NO_PLUGIN('The prefix is not known yet: await mqtt.ready() before asking for an absolute topic')
-    return prefix === '' ? topic : `${prefix}/${topic}`
+  topicFor (name: string | TopicDefinition, params?: object, { absolute = false }: { absolute?: boolean | undefined } = {}): string {
+    const known = isTopicDefinition(name)
+      ? { topic: name.topicFor(params as never), absolute: false }
+      : this.#ready('the routes are').routes.topicFor(name, params)
+    if (!absolute || known.absolute) return known.topic
+    const { prefix } = this.#ready('the prefix is')
+    return prefix === '' ? known.topic : `${prefix}/${known.topic}`
+  }
+
+  #ready (what: string): WorkerClient {
+    if (this.#client?.connected !== true) throw FST_MQTT_NO_PLUGIN(`Not known yet what ${what}: await mqtt.ready() before asking`)
+    // A thread that does not come back to its event loop, as between the tasks of Piscina, hears of new routes here.
+    this.#client.drain()
+    return this.#client
   }
 
   /** Looks for the application again when the last one has closed, or was not there. */
@@ -91,8 +112,3 @@ export function getMqtt (namespace = ''): WorkerMqtt {
 
 /** The connection without a namespace, from inside a worker thread. */
 export const mqtt: WorkerMqtt = getMqtt()
-
-/** A definition without placeholders takes no parameters: `publish(plain, payload)`. */
-function hasParams (definition: TopicDefinition): boolean {
-  return definition.pattern.includes('<')
-}

@@ -78,13 +78,14 @@ export function rejectQuietly ({ promise, reject }: Pick<Deferred<unknown>, 'pro
 }
 
 /** Makes an error of this thread out of one that came from another. */
-export function reviveError ({ code, message, reasonCode, maybeSent }: ErrorShape, cause?: unknown): MqttError {
+export function reviveError ({ code, message, reasonCode, maybeSent, remote }: ErrorShape, cause?: unknown): MqttError {
   const known = Object.hasOwn(errors, code) ? errors[code] : errors.FST_MQTT_CLOSED
   const error = known(message) as MqttError
   // A code that this copy of the package does not know is still told as it is.
   error.code = code
   error.maybeSent = maybeSent
   if (reasonCode !== undefined) error.reasonCode = reasonCode
+  if (remote !== undefined) error.remote = remote
   if (cause !== undefined) error.cause = cause
   return error
 }

@@ -48,9 +48,10 @@ export class Answers {
   }
 }
 
-function errorShape (error: Error): ErrorShape {
-  const { code, message, reasonCode, maybeSent = true } = error as MqttError
-  return { code, message, maybeSent, ...(reasonCode !== undefined && { reasonCode }) }
+/** An error as it crosses threads. */
+export function errorShape (error: Error): ErrorShape {
+  const { code, message, reasonCode, remote, maybeSent = true } = error as MqttError
+  return { code, message, maybeSent, ...(reasonCode !== undefined && { reasonCode }), ...(remote !== undefined && { remote }) }
 }
 
 function alike (a: ErrorShape, b: ErrorShape): boolean {

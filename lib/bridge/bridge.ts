@@ -20,6 +20,8 @@ export interface BridgeOptions extends IntakeOptions {
   /** Up to here QoS 0 counts as done for a worker when it is handed over, in bytes. */
   readonly window: number
   readonly log: Pick<FastifyBaseLogger, 'error'>
+  readonly request: WorkerPortOptions['request']
+  readonly routes: WorkerPortOptions['routes']
 }
 
 /** One connection's side of the worker threads that publish through it. Workers find it as soon as it exists. */
@@ -32,6 +34,7 @@ export class Bridge {
   readonly #entry: HubEntry
   #closing: Promise<void> | undefined
   #closed = false
+  #telling = false
   readonly #attached: WorkerLike[] = []
   readonly #attachedThreads = new Set<number>()
 
@@ -100,6 +103,18 @@ export class Bridge {
     if (this.#closed) return
     threadHub().refresh()
     for (const port of this.#ports) port.setVersion(version)
+  }
+
+  /** Routes with a name have come or gone. */
+  routesChanged (): void {
+    if (this.#telling || this.#closed || this.#ports.size === 0) return
+    this.#telling = true
+    // Once for all that are declared in a turn.
+    setImmediate(() => {
+      this.#telling = false
+      const routes = this.#options.routes()
+      for (const port of this.#ports) port.setRoutes(routes)
+    })
   }
 
   /**

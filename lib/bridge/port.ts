@@ -1,9 +1,14 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import { FST_MQTT_ABORTED } from '../errors.ts'
+import type { Source } from '../outbox/source.ts'
+import type { Message, RequestOptions } from '../types.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
 import { Answers } from './answers.ts'
 import { Intake, type IntakeOptions, type WorkerDelivery } from './intake.ts'
-import { messageType, PROTOCOL, type AbortMessage, type MainMessage, type PublishMessage } from './protocol.ts'
+import {
+  messageType, PROTOCOL, type AbortMessage, type CancelMessage, type MainMessage, type PublishMessage, type RequestMessage, type RouteShape
+} from './protocol.ts'
+import { WorkerRequests } from './requests.ts'
 
 /** What a worker's port needs to know. */
 export interface WorkerPortOptions extends IntakeOptions {
@@ -11,6 +16,10 @@ export interface WorkerPortOptions extends IntakeOptions {
   readonly maxBytes: number
   /** Up to here QoS 0 counts as done for the worker when it is handed over. */
   readonly window: number
+  /** Sends a request among what a source publishes. */
+  readonly request: (source: Source, topic: string, payload: unknown, options: RequestOptions) => Promise<Message>
+  /** The routes that have a name. */
+  readonly routes: () => RouteShape[]
   /** The worker said what none of ours says; its port is being closed. */
   readonly onMalformed: (error: Error, threadId: number) => void
   readonly onClose: (port: WorkerPort) => void
@@ -26,6 +35,7 @@ export class WorkerPort {
   readonly #options: WorkerPortOptions
   readonly #intake: Intake
   readonly #answers = new Answers()
+  readonly #requests: WorkerRequests
   /** Taken and not yet settled. */
   #unsettled = 0
   #answering = false
@@ -34,7 +44,16 @@ export class WorkerPort {
   constructor (threadId: number, options: WorkerPortOptions) {
     this.#threadId = threadId
     this.#options = options
-    this.#intake = new Intake(options.outbox.createSource(`Worker ${threadId}`, options.maxBytes), options, {
+    const source = options.outbox.createSource(`Worker ${threadId}`, options.maxBytes)
+    const { prefix, permits } = options
+    this.#requests = new WorkerRequests({
+      prefix,
+      ...(permits !== undefined && { permits }),
+      request: (topic, payload, request) => options.request(source, topic, payload, request),
+      post: (message, transfer) => this.#post(message, transfer),
+      onIdle: () => this.#answerSoon()
+    })
+    this.#intake = new Intake(source, options, {
       onSettled: (delivery, error, reasonCode) => this.#onSettled(delivery, error, reasonCode),
       onRefused: (seq, error, credit) => {
         this.#answers.fail(seq, 1, error, credit)
@@ -48,7 +67,7 @@ export class WorkerPort {
   bind (port: MessagePort): void {
     const { prefix, version, maxBytes, window } = this.#options
     this.#port = port
-    this.#post({ type: 'hello', protocol: PROTOCOL, prefix, version: version(), maxBytes, window })
+    this.#post({ type: 'hello', protocol: PROTOCOL, prefix, version: version(), maxBytes, window, routes: this.#options.routes() })
     port.on('message', message => this.receive(message))
     // Not the worker's 'exit': that may come before the last of its messages, and this never does.
     port.on('close', () => this.end())
@@ -66,6 +85,11 @@ export class WorkerPort {
     if (this.#state === 'open') this.#post({ type: 'version', version })
   }
 
+  /** Tells the worker of the routes that have a name. */
+  setRoutes (routes: readonly RouteShape[]): void {
+    if (this.#state === 'open') this.#post({ type: 'routes', routes })
+  }
+
   /** Takes what the worker has posted up to now, without waiting for the event loop to bring it. */
   drain (): void {
     while (this.#state === 'open' && this.#port !== undefined) {
@@ -80,7 +104,11 @@ export class WorkerPort {
     if (this.#state !== 'open') return
     this.#state = 'closing'
     this.#post({ type: 'closed', taken: this.#intake.taken, message })
-    if (this.#unsettled === 0) this.#finish()
+    if (this.#isIdle) this.#finish()
+  }
+
+  get #isIdle (): boolean {
+    return this.#unsettled === 0 && this.#requests.size === 0
   }
 
   /** Takes a message of the worker. */
@@ -92,6 +120,13 @@ export class WorkerPort {
           return
         case 'abort':
           this.#intake.abort((message as AbortMessage).seq, FST_MQTT_ABORTED('The publish was aborted by its signal'))
+          return
+        case 'request':
+          if (this.#state === 'open') this.#requests.take(message as RequestMessage)
+          else this.#requests.refuse(message as RequestMessage)
+          return
+        case 'cancel':
+          this.#requests.cancel((message as CancelMessage).id)
       }
     } catch (error) {
       this.#options.onMalformed(error as Error, this.#threadId)
@@ -112,6 +147,7 @@ export class WorkerPort {
   /** The worker is gone, or its port is: what it handed over goes on its way, and nobody is to be told. */
   end (): void {
     this.#state = 'closed'
+    this.#requests.end()
     this.#options.onClose(this)
   }
 
@@ -134,7 +170,7 @@ export class WorkerPort {
     setImmediate(() => {
       this.#answering = false
       this.#answer()
-      if (this.#state === 'closing' && this.#unsettled === 0) this.#finish()
+      if (this.#state === 'closing' && this.#isIdle) this.#finish()
     })
   }
 
@@ -150,7 +186,7 @@ export class WorkerPort {
     else this.#port.close()
   }
 
-  #post (message: MainMessage): void {
-    this.#port?.postMessage(message)
+  #post (message: MainMessage, transfer: ArrayBuffer[] = []): void {
+    this.#port?.postMessage(message, transfer)
   }
 }

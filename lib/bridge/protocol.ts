@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { MqttErrorCode } from '../errors.ts'
-import type { ProtocolVersion } from '../wire/packet.ts'
+import type { RequestOptions } from '../types.ts'
+import type { ProtocolVersion, PublishProperties, QoS } from '../wire/packet.ts'
 
 /*
  * What a worker and the main thread say to each other. Workers load this file, so it imports nothing but types.
@@ -86,7 +87,32 @@ export interface AbortMessage {
   readonly seq: number
 }
 
-export type WorkerMessage = PublishMessage | AbortMessage
+/** Worker to main: a request, which the main thread makes in the worker's place. */
+export interface RequestMessage {
+  readonly type: 'request'
+  readonly id: number
+  /** Relative to the prefix, unless `options.absolute`. */
+  readonly topic: string
+  readonly payload: string | Uint8Array
+  readonly options: Omit<RequestOptions, 'signal'>
+}
+
+/** Worker to main: nobody waits for this answer any more. */
+export interface CancelMessage {
+  readonly type: 'cancel'
+  readonly id: number
+}
+
+export type WorkerMessage = PublishMessage | AbortMessage | RequestMessage | CancelMessage
+
+/** A route that a worker can build topics of. */
+export interface RouteShape {
+  readonly name: string
+  readonly pattern: string
+  readonly absolute: boolean
+  /** False when it has converters of the application's own: functions do not cross threads. */
+  readonly portable: boolean
+}
 
 /** Main to worker, once: the worker is known now. */
 export interface HelloMessage extends Layout {
@@ -96,6 +122,38 @@ export interface HelloMessage extends Layout {
   readonly maxBytes: number
   /** Up to here QoS 0 counts as done when it is handed over. */
   readonly window: number
+  readonly routes: readonly RouteShape[]
+}
+
+/** Main to worker: the named routes are others now. */
+export interface RoutesMessage {
+  readonly type: 'routes'
+  readonly routes: readonly RouteShape[]
+}
+
+/** Main to worker: the answer to a request. */
+export interface ReplyMessage {
+  readonly type: 'reply'
+  readonly id: number
+  readonly message: ReplyShape
+}
+
+/** A message as it crosses threads. */
+export interface ReplyShape {
+  readonly topic: string
+  readonly absoluteTopic: string
+  readonly payload: Uint8Array
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly dup: boolean
+  readonly properties: PublishProperties
+}
+
+/** Main to worker: why there is no answer. */
+export interface UnansweredMessage {
+  readonly type: 'unanswered'
+  readonly id: number
+  readonly error: ErrorShape
 }
 
 /** Main to worker: encode in this version from now on. What comes in another is rewritten. */
@@ -128,6 +186,7 @@ export interface ErrorShape {
   readonly message: string
   readonly reasonCode?: number
   readonly maybeSent: boolean
+  readonly remote?: { readonly code: string, readonly message: string }
 }
 
 /** Main to worker: nothing more is taken. What was, is still answered; then the port closes. */
@@ -138,7 +197,8 @@ export interface ClosedMessage {
   readonly message: string
 }
 
-export type MainMessage = HelloMessage | VersionMessage | SettledMessage | ClosedMessage
+export type MainMessage =
+  HelloMessage | VersionMessage | RoutesMessage | SettledMessage | ReplyMessage | UnansweredMessage | ClosedMessage
 
 /** True for a handshake that this version of the package has to answer. */
 export function isHandshake (value: unknown): value is Handshake {

@@ -1,4 +1,4 @@
-import { FST_MQTT_ABORTED, FST_MQTT_PAYLOAD, rejected, type MqttError } from '../errors.ts'
+import { FST_MQTT_ABORTED, FST_MQTT_PAYLOAD, rejected, unsent } from '../errors.ts'
 import type { PublishOptions, PublishResult } from '../types.ts'
 import { encodePublish, payloadLength, publishLength, Slab, type Frame } from '../wire/encode.ts'
 import { encodeProperties } from '../wire/properties.ts'
@@ -15,6 +15,16 @@ const CONFIRMED: PublishResult = Object.freeze({ reasonCode: 0 })
 const NONE: CheckedPublishOptions = Object.freeze(checkPublishOptions({}))
 /** Frames above this are not joined to a run: a run settles, and is replaced, as one. */
 const RUN_FRAME_MAX = 8 * 1024
+
+export interface PublisherOptions {
+  prefix: string
+  /** Milliseconds until an unconfirmed publish is rejected; 0 is never. */
+  timeout: number
+  /** The layout to encode in: the connection's, or the one that is expected. */
+  version: () => ProtocolVersion
+  /** Properties were given, and the connection's version cannot carry them. */
+  onUnsendable: () => void
+}
 
 interface Run {
   delivery: Delivery
@@ -44,13 +54,9 @@ export class Publisher {
     this.#now = 0
   }
 
-  /**
-   * @param options.version the layout to encode in: the connection's, or the one that is expected
-   * @param options.onUnsendable called when properties are given that the connection's version cannot carry
-   */
-  constructor (outbox: Outbox, options: { prefix: string, timeout: number, version: () => ProtocolVersion, onUnsendable: () => void }) {
+  constructor (outbox: Outbox, source: Source, options: PublisherOptions) {
     this.#outbox = outbox
-    this.#source = outbox.createSource('The main thread')
+    this.#source = source
     this.#topics = new TopicCache(options.prefix)
     this.#timeout = options.timeout
     this.#version = options.version
@@ -62,9 +68,8 @@ export class Publisher {
     try {
       return this.#publish(topic, payload, options === undefined ? NONE : checkPublishOptions(options))
     } catch (error) {
-      (error as MqttError).maybeSent = false
       this.#outbox.counters.refused++
-      return rejected(error as Error)
+      return unsent(error)
     }
   }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import {
-  FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_NEEDS_V5, FST_MQTT_PROPERTY, FST_MQTT_REPLY_ERROR, FST_MQTT_TIMEOUT, rejected, type MqttError
+  FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_NEEDS_V5, FST_MQTT_PROPERTY, FST_MQTT_REPLY_ERROR, FST_MQTT_TIMEOUT, unsent, type MqttError
 } from '../errors.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import { addPrefix } from '../topics/prefix.ts'
@@ -72,8 +72,7 @@ export class Requester {
     try {
       return this.#request(topic, payload, check(options), publisher)
     } catch (error) {
-      (error as MqttError).maybeSent = false
-      return rejected(error as Error)
+      return unsent(error)
     }
   }
 

@@ -1,9 +1,9 @@
 import type { Connection } from '../connection/connection.ts'
 import type { Subscription } from '../connection/subscription.ts'
 import type { Subscriptions } from '../connection/subscriptions.ts'
-import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, rejected, type MqttError } from '../errors.ts'
+import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, unsent } from '../errors.ts'
 import type { Publisher } from '../outbox/publisher.ts'
-import { isTopicDefinition, type TopicDefinition } from '../topics/define.ts'
+import { isTopicDefinition, takeTopic, type TopicDefinition } from '../topics/define.ts'
 import { validateFilter } from '../topics/filter.ts'
 import type {
   ErrorHandler, Granted, Handler, Message, MultiMqtt, PublishOptions, PublishResult, RequestOptions, Route, RouteOptions, Status,
@@ -122,17 +122,21 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   }
 
   publish (topic: string | TopicDefinition, ...args: unknown[]): Promise<PublishResult> {
-    const { publisher } = this.#parts
-    return isTopicDefinition(topic)
-      ? ofDefinition(topic, args, (name, payload, options) => publisher.publish(name, payload, options as PublishOptions | undefined))
-      : publisher.publish(topic, args[0], args[1] as PublishOptions | undefined)
+    try {
+      const name = isTopicDefinition(topic) ? takeTopic(topic, args) : topic
+      return this.#parts.publisher.publish(name, args[0], args[1] as PublishOptions | undefined)
+    } catch (error) {
+      return unsent(error)
+    }
   }
 
   request (topic: string | TopicDefinition, ...args: unknown[]): Promise<Message> {
-    const { requester } = this.#parts
-    return isTopicDefinition(topic)
-      ? ofDefinition(topic, args, (name, payload, options) => requester.request(name, payload, options as RequestOptions | undefined))
-      : requester.request(topic, args[0], args[1] as RequestOptions | undefined)
+    try {
+      const name = isTopicDefinition(topic) ? takeTopic(topic, args) : topic
+      return this.#parts.requester.request(name, args[0], args[1] as RequestOptions | undefined)
+    } catch (error) {
+      return unsent(error)
+    }
   }
 
   topicFor (name: string | TopicDefinition, params?: object, options?: { absolute?: boolean | undefined }): string {
@@ -199,14 +203,3 @@ export class Facade implements Omit<MultiMqtt, Generic> {
 }
 
 function noop (): void {}
-
-/** Builds the topic of a definition, whose parameters come first if it has any. Never throws: what is wrong with them rejects. */
-function ofDefinition<T> (definition: TopicDefinition, args: unknown[], send: (topic: string, payload: unknown, options: unknown) => Promise<T>): Promise<T> {
-  try {
-    const params = definition.pattern.includes('<') ? [args.shift()] : []
-    return send(definition.topicFor(...params as [never]), args[0], args[1])
-  } catch (error) {
-    (error as MqttError).maybeSent = false
-    return rejected(error as Error)
-  }
-}

@@ -2,7 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Message, QoS, ReceivedProperties } from '../types.ts'
 import { stripPrefix } from '../topics/prefix.ts'
 import type { Publish } from '../wire/decode.ts'
-import { parseBody, parseJsonBody } from './body.ts'
+import { parseBody, parseJsonBody } from '../wire/body.ts'
 import type { MqttRoute } from './route.ts'
 import type { Scope } from './scope.ts'
 

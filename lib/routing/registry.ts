@@ -40,6 +40,8 @@ export class Registry {
   readonly #named = new Map<string, MqttRoute>()
   /** By the handler's name, which counts only as long as one route alone has it. */
   readonly #handlerNames = new Map<string, Set<MqttRoute>>()
+  /** Called when a name has come or gone. */
+  onNames: () => void = () => {}
 
   constructor (options: RegistryOptions) {
     this.prefix = options.prefix
@@ -64,6 +66,7 @@ export class Registry {
     this.#router.add(definition.absolutePattern, route)
     if (name !== undefined) this.#named.set(name, route)
     else if (handler !== undefined && handler.name !== '') this.#nameByHandler(handler.name, route)
+    this.onNames()
     return route
   }
 
@@ -86,6 +89,12 @@ export class Registry {
     const similar = nearest(name, known)
     const hint = similar.length > 0 ? `did you mean ${similar.map(s => `"${s}"`).join(', ')}?` : `known: ${known.length > 0 ? known.slice(0, 10).join(', ') : 'none'}`
     throw FST_MQTT_ROUTE_UNKNOWN(`No route is called "${name}"; ${hint}`)
+  }
+
+  /** The routes that have a name. */
+  named (): Array<[name: string, route: MqttRoute]> {
+    const byHandler = [...this.#handlerNames].filter(([name, routes]) => routes.size === 1 && !this.#named.has(name))
+    return [...this.#named, ...byHandler.map(([name, routes]): [string, MqttRoute] => [name, [...routes][0]!])]
   }
 
   /** The routes as a tree. */
@@ -113,6 +122,7 @@ export class Registry {
       pattern,
       absolutePattern,
       absolute,
+      portable: pattern.levels.every(level => !('codec' in level) || level.codec.source === undefined),
       filter,
       ackOnReceipt: options.ack === 'received',
       handlerTimeout: options.handlerTimeout ?? handlerTimeout,
@@ -141,6 +151,7 @@ export class Registry {
     const { handlerName } = route
     const sharing = handlerName === undefined ? undefined : this.#handlerNames.get(handlerName)
     if (sharing?.delete(route) === true && sharing.size === 0) this.#handlerNames.delete(handlerName!)
+    this.onNames()
     await this.#options.ledger.release(route.subscription, route)
   }
 

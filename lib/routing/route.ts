@@ -20,6 +20,8 @@ export interface RouteDefinition {
   /** As topics come over the wire. */
   readonly absolutePattern: Pattern
   readonly absolute: boolean
+  /** It has no converters of the application's own: any thread can build its topics. */
+  readonly portable: boolean
   readonly filter: string
   readonly ackOnReceipt: boolean
   readonly handlerTimeout: number

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { ErrorHandler, Handler, Message } from '../types.ts'
-import type { JsonParser } from './body.ts'
+import type { JsonParser } from '../wire/body.ts'
 import { isThenable } from './thenable.ts'
 
 /** What is encapsulated: one Fastify instance's side of a connection. */

@@ -47,6 +47,16 @@ export function isTopicDefinition (value: unknown): value is TopicDefinition {
 }
 
 /**
+ * The topic of a definition. Its parameters, if it has any, are the first of the arguments, and are taken off them.
+ *
+ * @throws `FST_MQTT_PARAM`
+ */
+export function takeTopic (definition: TopicDefinition, args: unknown[]): string {
+  const params = definition.pattern.includes('<') ? [args.shift()] : []
+  return definition.topicFor(...params as [never])
+}
+
+/**
  * Defines a topic once, for all who publish, subscribe or look at it; its parameters get their types from the pattern.
  *
  * @throws `FST_MQTT_PATTERN` with a caret under the place

@@ -76,7 +76,7 @@ t.test('what cannot be read closes the port it came through and hurts nobody els
 
 t.test('messages of a later version of the package are ignored', async t => {
   const { station, port } = open(t)
-  for (const unknown of [null, 'text', 42, [], {}, { type: 'request', seq: 0 }, { type: 'abort', seq: 99 }]) port.postMessage(unknown)
+  for (const unknown of [null, 'text', 42, [], {}, { type: 'later', seq: 0 }, { type: 'abort', seq: 99 }]) port.postMessage(unknown)
   port.postMessage(message([frame('a')]))
   await station.link.until(1)
   t.equal(station.logged.length, 0)

@@ -101,6 +101,8 @@ export class Station {
       timeout: 30_000,
       maxBytes: 64 * 1024 * 1024,
       window: 1024 * 1024,
+      routes: () => [],
+      request: () => Promise.reject(new Error('nobody to ask')),
       ...options,
       outbox: this.outbox,
       version: () => this.version,

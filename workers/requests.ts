@@ -1,0 +1,93 @@
+import type { ReplyMessage, RequestMessage, UnansweredMessage, CancelMessage } from '../lib/bridge/protocol.ts'
+import { FST_MQTT_ABORTED, FST_MQTT_PROPERTY, type MqttError } from '../lib/errors.ts'
+import type { RequestOptions } from '../lib/types.ts'
+import { toPayload } from '../lib/wire/payload.ts'
+import { encodeProperties } from '../lib/wire/properties.ts'
+import { checkPublishOptions } from '../lib/wire/publish-options.ts'
+import { deferred, rejectQuietly, reviveError, type Deferred } from './pending.ts'
+import { Reply, type WorkerReply } from './reply.ts'
+
+interface Exchange extends Deferred<WorkerReply> {
+  unlisten: (() => void) | undefined
+}
+
+/** What is to be asked, taken as it was when `request` was called. */
+export type PreparedRequest = Omit<RequestMessage, 'type' | 'id'> & { readonly signal: AbortSignal | undefined }
+
+/** The requests of a worker that wait for their answer. */
+export class Requests {
+  readonly #exchanges = new Map<number, Exchange>()
+  #next = 0
+
+  get size (): number {
+    return this.#exchanges.size
+  }
+
+  /** Says to `post` what to ask, and resolves with the answer. */
+  send (request: PreparedRequest, post: (message: RequestMessage | CancelMessage) => void): Promise<WorkerReply> {
+    const { signal, ...rest } = request
+    if (signal?.aborted === true) throw aborted(signal)
+    const id = this.#next++
+    try {
+      post({ type: 'request', id, ...rest })
+    } catch {
+      throw FST_MQTT_PROPERTY('properties: they hold what cannot be copied to another thread')
+    }
+    const exchange: Exchange = { ...deferred<WorkerReply>(), unlisten: undefined }
+    this.#exchanges.set(id, exchange)
+    if (signal !== undefined) {
+      const onAbort = (): void => {
+        post({ type: 'cancel', id })
+        this.#fail(id, aborted(signal))
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+      exchange.unlisten = () => signal.removeEventListener('abort', onAbort)
+    }
+    return exchange.promise
+  }
+
+  answered ({ id, message }: ReplyMessage): void {
+    this.#end(id)?.resolve(new Reply(message))
+  }
+
+  unanswered ({ id, error }: UnansweredMessage): void {
+    this.#fail(id, reviveError(error))
+  }
+
+  /** No answer comes any more. */
+  failAll (createError: () => Error): void {
+    for (const id of [...this.#exchanges.keys()]) this.#fail(id, createError())
+  }
+
+  #fail (id: number, error: Error): void {
+    const exchange = this.#end(id)
+    if (exchange !== undefined) rejectQuietly(exchange, error)
+  }
+
+  #end (id: number): Exchange | undefined {
+    const exchange = this.#exchanges.get(id)
+    this.#exchanges.delete(id)
+    exchange?.unlisten?.()
+    return exchange
+  }
+}
+
+/** Checks and copies what the caller gave, since it may change before it can be sent. */
+export function prepareRequest (topic: string, payload: unknown, given: RequestOptions = {}): PreparedRequest {
+  const { signal, properties, ...options } = checkPublishOptions(given)
+  if (properties !== undefined) encodeProperties(properties)
+  const bytes = toPayload(payload)
+  return {
+    topic,
+    // Exactly its bytes: the memory around them holds other things of the caller's.
+    payload: typeof bytes === 'string' ? bytes : new Uint8Array(bytes),
+    options: { ...options, ...(properties !== undefined && { properties: { ...properties } }) } as RequestMessage['options'],
+    signal
+  }
+}
+
+function aborted (signal: AbortSignal): MqttError {
+  const error = FST_MQTT_ABORTED('The request was aborted by its signal') as MqttError
+  error.cause = signal.reason
+  return error
+}
