@@ -28,6 +28,15 @@ export class Mount {
     return this.#enter(instance).facade
   }
 
+  /**
+   * An encapsulated instance has been made.
+   *
+   * @param mqttPrefix what its `register` was told
+   */
+  registered (instance: FastifyInstance, mqttPrefix: unknown): void {
+    this.#enter(instance, mqttPrefix)
+  }
+
   /** @throws `FST_MQTT_OPTIONS` when the name is another connection's, or a member of `app.mqtt` */
   checkNamespace (name: string): void {
     if (name in this.#Facade.prototype || RESERVED.has(name)) throw FST_MQTT_OPTIONS(`namespace: "${name}" is taken`)
@@ -42,13 +51,13 @@ export class Mount {
     })
   }
 
-  #enter (instance: FastifyInstance): { scope: Scope, facade: Facade } {
+  #enter (instance: FastifyInstance, mqttPrefix?: unknown): { scope: Scope, facade: Facade } {
     let entry = this.#facades.get(instance)
     if (entry === undefined) {
       const scope = instance === this.#root.instance
         ? this.#root
         // Fastify derives an encapsulated instance from its parent by prototype.
-        : this.#enter(Object.getPrototypeOf(instance) as FastifyInstance).scope.derive(instance)
+        : this.#enter(Object.getPrototypeOf(instance) as FastifyInstance).scope.derive(instance, mqttPrefix)
       const facade = new this.#Facade(this.#parts, scope)
       this.#instanceOf.set(facade, instance)
       entry = { scope, facade }

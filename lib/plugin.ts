@@ -26,6 +26,7 @@ async function multimqtt (app: FastifyInstance, options: MqttPluginOptions): Pro
   } else {
     first!.addNamespace(namespace, mount)
   }
+  app.addHook('onRegister', (instance, options) => mount.registered(instance, (options as { mqttPrefix?: unknown }).mqttPrefix))
   // A truthy value resolved by these hooks would count as an error.
   app.addHook('onReady', async () => { await runtime.start() })
   app.addHook('preClose', async () => { runtime.stop() })

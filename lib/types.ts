@@ -336,4 +336,12 @@ declare module 'fastify' {
   interface FastifyInstance {
     mqtt: MultiMqtt & MqttNamespaces
   }
+
+  interface RegisterOptions {
+    /**
+     * Put before the patterns of the routes that the plugin declares, as `prefix` is before its URLs. It may hold placeholders,
+     * which are parameters of each of these routes; nested ones add up.
+     */
+    mqttPrefix?: string
+  }
 }

@@ -105,10 +105,11 @@ export class Registry {
   #define (scope: Scope, context: object, topic: string | TopicDefinition, options: RouteOptions): RouteDefinition {
     const { converters, concurrency, order, handlerTimeout } = this.#options
     const isDefinition = typeof topic === 'object' && topic !== null
-    const declared = isDefinition ? topic.pattern : topic
+    const given = isDefinition ? topic.pattern : topic
     const own = !isDefinition ? undefined : topic.converters as Readonly<Record<string, Converter>> | undefined
-    const pattern = parsePattern(declared, own === undefined ? converters : { ...converters, ...own })
     const absolute = options.absolute ?? false
+    const declared = absolute ? given : below(scope.mqttPrefix, given)
+    const pattern = parsePattern(declared, own === undefined ? converters : { ...converters, ...own })
     const absolutePattern = absolute ? pattern : withPrefix(pattern, this.prefix)
     const group = options.group ?? this.#options.group ?? false
     const filter = group === false ? absolutePattern.filter : `$share/${group}/${absolutePattern.filter}`
@@ -170,4 +171,10 @@ export class Registry {
     if (overflow(whole) !== -1) throw new FST_MQTT_PARAM('With the prefix the topic is longer than 65 535 bytes')
     return whole
   }
+}
+
+/** As a URL below Fastify's prefix: an empty pattern is the prefix itself. What is no text is the parser's to refuse. */
+function below (mqttPrefix: string, pattern: string): string {
+  if (mqttPrefix === '' || typeof pattern !== 'string') return pattern
+  return pattern === '' ? mqttPrefix : `${mqttPrefix}/${pattern}`
 }

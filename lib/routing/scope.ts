@@ -1,4 +1,6 @@
 import type { FastifyInstance } from 'fastify'
+import { FST_MQTT_OPTIONS } from '../errors.ts'
+import { trimSlashes } from '../topics/prefix.ts'
 import type { ErrorHandler, Handler, Message } from '../types.ts'
 import type { JsonParser } from '../wire/body.ts'
 import { isThenable } from './thenable.ts'
@@ -8,21 +10,30 @@ export class Scope {
   readonly instance: FastifyInstance
   readonly parent: Scope | undefined
   readonly parseJson: JsonParser
+  /** Put before the patterns of routes that are declared here; it may hold placeholders. Without slashes at its ends. */
+  readonly mqttPrefix: string
   readonly #root: Scope
   readonly #running = new Set<AbortController>()
   #closing: Error | undefined
   #errorHandler: ErrorHandler | undefined
 
-  constructor (instance: FastifyInstance, parent?: Scope) {
+  constructor (instance: FastifyInstance, parent?: Scope, mqttPrefix = '') {
     this.instance = instance
     this.parent = parent
+    this.mqttPrefix = [parent?.mqttPrefix ?? '', mqttPrefix].filter(part => part !== '').join('/')
     this.#root = parent === undefined ? this : parent.#root
     this.parseJson = parent?.parseJson ?? fastifyJsonParser(instance)
   }
 
-  /** The scope of an instance encapsulated in this one. */
-  derive (instance: FastifyInstance): Scope {
-    return new Scope(instance, this)
+  /**
+   * The scope of an instance encapsulated in this one.
+   *
+   * @param mqttPrefix what `register` was told
+   * @throws `FST_MQTT_PATTERN`, `FST_MQTT_OPTIONS`
+   */
+  derive (instance: FastifyInstance, mqttPrefix: unknown = ''): Scope {
+    if (typeof mqttPrefix !== 'string') throw FST_MQTT_OPTIONS('mqttPrefix: must be a string')
+    return new Scope(instance, this, trimSlashes(mqttPrefix))
   }
 
   setErrorHandler (handler: ErrorHandler): void {
