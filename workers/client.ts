@@ -38,6 +38,8 @@ export class WorkerClient {
   /** QoS 0 of this turn that is done when it is handed over. */
   #turn: Deferred<PublishResult> | undefined
   #turnScheduled = false
+  /** There is no room for more in this turn: one error and one promise, however many are published in it. */
+  #refused: Promise<never> | undefined
   #exiting = false
   /** Called once, when the main thread has answered. */
   onConnected: () => void = () => {}
@@ -46,6 +48,7 @@ export class WorkerClient {
 
   readonly #endTurn = (): void => {
     this.#turnScheduled = false
+    this.#refused = undefined
     this.#flush()
   }
 
@@ -163,7 +166,7 @@ export class WorkerClient {
     const name = this.#topics.encode(topic, absolute)
     const length = payloadLength(bytes)
     const size = publishLength(name.length, length, qos, version, properties)
-    if (this.#unconfirmed + size > this.#maxBytes) throw full(this.#unconfirmed, this.#maxBytes)
+    if (this.#unconfirmed + size > this.#maxBytes) return this.#refuse()
     if (!this.#batch.fits(size)) this.#flush()
     // Beyond the window, and while there is none yet, QoS 0 waits for its answer as the others do.
     const handsOver = qos === 0 && this.#connected && this.#unconfirmed + size <= this.#window
@@ -176,11 +179,20 @@ export class WorkerClient {
     if (abortable) this.#pending.listen(seq, signal, () => this.#abort(seq, signal))
     if (!handsOver) this.#stayAwake()
     if (this.#exiting) this.#flush()
-    else if (!this.#turnScheduled) {
-      this.#turnScheduled = true
-      queueMicrotask(this.#endTurn)
-    }
+    else this.#scheduleEnd()
     return promise
+  }
+
+  #scheduleEnd (): void {
+    if (this.#turnScheduled) return
+    this.#turnScheduled = true
+    queueMicrotask(this.#endTurn)
+  }
+
+  #refuse (): Promise<never> {
+    this.#scheduleEnd()
+    this.#refused ??= unsent(full(this.#unconfirmed, this.#maxBytes))
+    return this.#refused
   }
 
   #flush (): void {
