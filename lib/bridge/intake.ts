@@ -110,7 +110,7 @@ export class Intake {
       if (frame === undefined) continue
       const plain = qos === 0 && !retain && outbox.attached && own === undefined && !mayAbort && credit <= RUN_FRAME_MAX
       if (plain && this.#join(frame, credit)) continue
-      if (credit >= this.#refusedFrom) {
+      if (credit >= this.#refusedFrom && (qos > 0 || !this.#source.covers(credit))) {
         this.#refuse(seq, this.#lastError!, credit)
         continue
       }

@@ -44,7 +44,7 @@ export class WorkerPort {
   constructor (threadId: number, options: WorkerPortOptions) {
     this.#threadId = threadId
     this.#options = options
-    const source = options.outbox.createSource(`Worker ${threadId}`, options.maxBytes)
+    const source = options.outbox.createSource(`Worker ${threadId}`, options)
     const { prefix, permits } = options
     this.#requests = new WorkerRequests({
       prefix,

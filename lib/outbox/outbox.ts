@@ -1,4 +1,4 @@
-import { PacketType } from '../wire/packet.ts'
+import { PacketType, type QoS } from '../wire/packet.ts'
 import type { ConnectInfo } from '../wire/tap.ts'
 import { Deadlines } from './deadlines.ts'
 import type { Delivery } from './delivery.ts'
@@ -56,9 +56,9 @@ export class Outbox {
     this.#inflight = new Inflight(options.inflight)
   }
 
-  /** A new publisher. Workers get a limit of their own. */
-  createSource (name: string, maxBytes = Infinity): Source {
-    return new Source(name, maxBytes)
+  /** A new publisher. Workers have a limit of their own, and a window in which their QoS 0 is always taken. */
+  createSource (name: string, limits?: { maxBytes: number, window: number }): Source {
+    return new Source(name, limits)
   }
 
   /** QoS 1 and 2 publishes that the broker may know of. */
@@ -82,8 +82,9 @@ export class Outbox {
   }
 
   /** Why so much more cannot be taken in, if so: the same text for as long as nothing changes. */
-  refusal (source: Source, messages: number, bytes: number): string | undefined {
+  refusal (source: Source, qos: QoS, messages: number, bytes: number): string | undefined {
     if (this.#closed) return CLOSED
+    if (qos === 0 && source.covers(bytes)) return undefined
     const { maxMessages, maxBytes } = this.#options
     if (this.messages + messages > maxMessages) return `The outbox holds ${this.messages} messages (outbox.maxMessages is ${maxMessages})`
     if (this.bytes + bytes > maxBytes) return `The outbox holds ${this.bytes} bytes (outbox.maxBytes is ${maxBytes})`
@@ -93,7 +94,7 @@ export class Outbox {
 
   /** Takes a delivery in. It always settles, here or later; one that is not taken settles before this returns. */
   add (source: Source, delivery: Delivery): void {
-    const refusal = this.refusal(source, delivery.messages, delivery.bytes)
+    const refusal = this.refusal(source, delivery.qos, delivery.messages, delivery.bytes)
     if (refusal !== undefined) {
       this.counters.refused += delivery.messages
       delivery.state = 'settled'
@@ -113,7 +114,7 @@ export class Outbox {
    */
   extend (source: Source, run: Delivery, end: number): boolean {
     const bytes = end - run.end
-    if (this.refusal(source, 1, bytes) !== undefined) return false
+    if (this.refusal(source, 0, 1, bytes) !== undefined) return false
     run.end = end
     run.messages++
     if (bytes > run.largest) run.largest = bytes

@@ -85,7 +85,7 @@ export class Publisher {
     const size = publishLength(name.length, length, qos, version, properties)
     const limit = this.#outbox.info?.maximumPacketSize ?? Infinity
     if (size > limit) throw FST_MQTT_PAYLOAD(`The packet has ${size} bytes, and the broker takes ${limit} at most`)
-    const refusal = this.#outbox.refusal(this.#source, 1, size)
+    const refusal = this.#outbox.refusal(this.#source, qos, 1, size)
     if (refusal !== undefined) return this.#refuse(refusal)
     const slab = qos === 0 ? this.#slab : this.#keptSlab
     const start = slab.reserve(size)

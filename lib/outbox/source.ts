@@ -11,6 +11,8 @@ const FEW = 64
 export class Source implements Account {
   readonly name: string
   readonly maxBytes: number
+  /** Up to here QoS 0 counted as done when it was handed over, so it is taken in whatever the outbox holds, in bytes. */
+  readonly window: number
   readonly queue = new Fifo<Delivery>()
   /** Of everything accepted and not yet settled, queued or in flight. */
   bytes = 0
@@ -20,9 +22,15 @@ export class Source implements Account {
   /** How many in the queue are settled: given up before their turn came. */
   #dead = 0
 
-  constructor (name: string, maxBytes: number) {
+  constructor (name: string, { maxBytes = Infinity, window = 0 }: { maxBytes?: number, window?: number } = {}) {
     this.name = name
     this.maxBytes = maxBytes
+    this.window = window
+  }
+
+  /** True when so much more is covered by the window. Twice over: another version or prefix may have made frames longer. */
+  covers (bytes: number): boolean {
+    return this.bytes + bytes <= this.window * 2
   }
 
   /** One in the queue was given up. Offline its turn may never come, so the dead are thrown out when they are half. */
