@@ -1,7 +1,11 @@
 import { Fifo } from '../fifo.ts'
 import { encodeAck, MAX_ACK_LENGTH } from '../wire/acks.ts'
+import { MalformedPacket, MalformedReason } from '../wire/malformed.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
 import { PacketType } from '../wire/packet.ts'
+
+/** A broker that has used an identifier twice before it was given back does not keep to any limit. */
+const MAX_PENDING = 65_535
 
 /** What the inbox needs of a connection; a Tap is one. */
 export interface InboxLink {
@@ -45,6 +49,7 @@ export class Acks {
 
   /** A QoS 1 or 2 message came in. */
   expect (qos: QoS, packetId: number): Receipt {
+    if (this.#pending.length >= MAX_PENDING) throw new MalformedPacket('More messages wait for their acknowledgement than there are packet identifiers', MalformedReason.PROTOCOL_ERROR)
     const receipt = { qos, packetId, handled: false, reasonCode: 0 }
     if (this.#inOrder) this.#pending.push(receipt)
     return receipt

@@ -15,7 +15,7 @@ export interface Handling {
 /** One received message until all its jobs have settled. */
 export class Reception {
   readonly publish: Publish
-  /** Of its payload, in bytes: what it counts for. */
+  /** In bytes: what it counts for. Of the whole packet, since a flood of empty messages takes memory as well. */
   readonly size: number
   /** One of its jobs has begun. */
   started = false
@@ -28,7 +28,7 @@ export class Reception {
 
   constructor (publish: Publish, done: (reasonCode: number, handled: boolean) => void) {
     this.publish = publish
-    this.size = publish.payload.length
+    this.size = publish.size
     this.#done = done
   }
 
@@ -71,6 +71,8 @@ export interface InboxOptions {
 const HARD_FACTOR = 2
 /** With a small limit, what one read brings must not be too much. */
 const HARD_MESSAGES = 1_000
+/** With a large one, twice as much would be. */
+const HARD_BYTES = 8 * 1024 * 1024
 
 const EMPTY = Buffer.alloc(0)
 /** The reason code for a message over `maxPayload`: PUBACK and PUBREC know no "Packet too large". */
@@ -239,7 +241,7 @@ export class Inbox {
 
   #overflows (): boolean {
     const { maxMessages, maxBytes } = this.#options
-    return this.bytes >= maxBytes * HARD_FACTOR || this.messages >= Math.max(maxMessages * HARD_FACTOR, maxMessages + HARD_MESSAGES)
+    return this.bytes >= maxBytes + Math.min(maxBytes, HARD_BYTES) || this.messages >= Math.max(maxMessages * HARD_FACTOR, maxMessages + HARD_MESSAGES)
   }
 
   /** Ends a connection behind the acknowledgements that are due on it. */

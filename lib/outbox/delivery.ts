@@ -1,4 +1,4 @@
-import { setDup, setPacketId, type Frame } from '../wire/encode.ts'
+import { setDup, setPacketId, type Frame, type Slab } from '../wire/encode.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
 import { readFrame, rewriteFrame } from '../wire/rewrite.ts'
 
@@ -71,6 +71,16 @@ export class Delivery implements Frame {
 
   get bytes (): number {
     return this.end - this.start
+  }
+
+  /** Moves its bytes, so that they do not keep those of others in memory. */
+  move (slab: Slab): void {
+    const length = this.bytes
+    const start = slab.reserve(length)
+    this.buffer.copy(slab.buffer, start, this.start, this.end)
+    this.buffer = slab.buffer
+    this.start = start
+    this.end = start + length
   }
 
   get retain (): boolean {

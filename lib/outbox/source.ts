@@ -1,4 +1,5 @@
 import { Fifo } from '../fifo.ts'
+import { Slab } from '../wire/encode.ts'
 import type { Account, Delivery } from './delivery.ts'
 
 /** So few dead ones are not worth a sweep. */
@@ -39,6 +40,9 @@ export class Source implements Account {
     if (this.#dead < FEW || this.#dead * 2 < this.queue.length) return
     this.queue.replace(delivery => delivery.state === 'queued' ? delivery : undefined)
     this.#dead = 0
+    // What is left would keep the chunks of all that is gone.
+    const slab = new Slab()
+    for (const delivery of this.queue) delivery.move(slab)
   }
 
   /** Takes out the first. */

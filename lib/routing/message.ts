@@ -85,7 +85,7 @@ export class InboundMessage implements Message {
    */
   keep (publish: Publish): void {
     const { payload } = publish
-    if (payload.buffer.byteLength > 2 * payload.length + SMALL) publish.payload = Buffer.from(payload)
+    if (payload.buffer.byteLength > 2 * payload.length + SMALL) publish.payload = copyAlone(payload)
     this.payload = publish.payload
   }
 
@@ -105,4 +105,11 @@ export class InboundMessage implements Message {
   finish (): void {
     if (this.#abort !== undefined) this.#scope.release(this.#abort)
   }
+}
+
+/** Not out of Buffer's pool: there it would keep 8 KiB in memory. */
+function copyAlone (bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  bytes.copy(copy)
+  return copy
 }

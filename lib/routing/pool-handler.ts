@@ -17,7 +17,7 @@ export function poolHandler (pool: PoolLike, options: PoolHandlerOptions = {}): 
   // Without a name: a route goes by that of its handler, and this one's is everybody's.
   return async message => {
     const task = toTask(message)
-    const { signal, forget } = killSignal(message)
+    const { signal, forget } = killSignal(message.route, message.signal)
     try {
       const running = pool.run(task, {
         ...(name !== undefined && { name }), ...(signal !== undefined && { signal }), transferList: [task.payload.buffer]
@@ -72,8 +72,11 @@ function exact (value: unknown): unknown {
 /**
  * A pool ends a thread to abort its task. A task that took too long deserves that. When the application closes, handlers
  * may run to their end, as long as `closeTimeout` lasts, and this is one of them.
+ *
+ * @param signal asked for in any case: of a message that did so, what the pool's end cuts off while the application closes
+ * stays unacknowledged, and does not count as a failure
  */
-function killSignal ({ route, signal }: Message): { signal: AbortSignal | undefined, forget: () => void } {
+function killSignal (route: Message['route'], signal: AbortSignal): { signal: AbortSignal | undefined, forget: () => void } {
   // A pool runs what can be aborted alone on its thread, and Piscina does not count it against `maxQueue`.
   if (route instanceof MqttRoute && route.definition.handlerTimeout === 0) return { signal: undefined, forget: () => {} }
   const controller = new AbortController()

@@ -3,6 +3,8 @@ import { MalformedPacket, MalformedReason } from './malformed.ts'
 import type { NativeBuffer, ProtocolVersion, QoS, ReceivedProperties } from './packet.ts'
 import { decodeProperties, type PropertyTarget } from './properties.ts'
 
+const SUBSCRIPTION_IDENTIFIER = 0x0b
+
 /** A PUBLISH as it came in (MQTT 5 section 3.3). Every instance has all fields, in this order. */
 export class Publish implements PropertyTarget {
   readonly topic: string
@@ -13,18 +15,21 @@ export class Publish implements PropertyTarget {
   readonly dup: boolean
   /** 0 with QoS 0. */
   readonly packetId: number
+  /** Of the whole packet, in bytes. */
+  readonly size: number
   /** Undefined when there are none but subscription identifiers. */
   properties: ReceivedProperties | undefined
   /** The identifiers of the subscriptions that this message was sent for (section 3.3.2.3.8). */
   subscriptionIds: readonly number[] | undefined
 
-  constructor (topic: string, payload: Buffer, flags: number, packetId: number) {
+  constructor (topic: string, payload: Buffer, flags: number, packetId: number, size: number) {
     this.topic = topic
     this.payload = payload
     this.qos = (flags >> 1 & 3) as QoS
     this.retain = (flags & 1) !== 0
     this.dup = (flags & 8) !== 0
     this.packetId = packetId
+    this.size = size
     this.properties = undefined
     this.subscriptionIds = undefined
   }
@@ -60,7 +65,7 @@ export function decodePublish (
   }
   if (version !== 5) {
     if (topic === '') throw emptyTopic()
-    return new Publish(topic, buffer.subarray(p, end), flags, packetId)
+    return new Publish(topic, buffer.subarray(p, end), flags, packetId, end - start)
   }
 
   let length = 0
@@ -74,14 +79,26 @@ export function decodePublish (
   }
   const payloadStart = p + length
   if (payloadStart > end) throw truncated()
-  const publish = new Publish(topic, buffer.subarray(payloadStart, end), flags, packetId)
-  // With an identifier below 128 alone, as nearly every message on MQTT 5 has it, nothing needs to be walked.
-  const id = length === 2 && buffer[p] === 0x0b ? buffer[p + 1]! : 0
-  if (id > 0 && id < 128) publish.subscriptionIds = [id]
+  const publish = new Publish(topic, buffer.subarray(payloadStart, end), flags, packetId, end - start)
+  // With a subscription identifier alone, as nearly every message on MQTT 5 has it, nothing needs to be walked.
+  const id = soleIdentifier(buffer, p, payloadStart)
+  if (id > 0) publish.subscriptionIds = [id]
   else if (length > 0) decodeProperties(buffer, p, payloadStart, publish)
   // Only now, because the reason for an empty topic is the alias that was just refused.
   if (topic === '') throw emptyTopic()
   return publish
+}
+
+/** The identifier, when the properties from `start` to `end` are one and nothing else; otherwise 0. */
+function soleIdentifier (buffer: Buffer, start: number, end: number): number {
+  if (end - start < 2 || end - start > 5 || buffer[start] !== SUBSCRIPTION_IDENTIFIER) return 0
+  let id = 0
+  for (let p = start + 1, shift = 0; p < end; p++, shift += 7) {
+    const byte = buffer[p]!
+    id |= (byte & 127) << shift
+    if (byte < 128) return p + 1 === end ? id : 0
+  }
+  return 0
 }
 
 function decodeTopic (buffer: Buffer, start: number, end: number): string {
