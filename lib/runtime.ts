@@ -129,19 +129,27 @@ export class Runtime {
 
   /** Lets handlers end, confirms what was published, disconnects: all within `closeTimeout`. */
   async close (): Promise<void> {
-    const deadline = performance.now() + this.#options.closeTimeout
+    const { closeTimeout } = this.#options
+    const deadline = performance.now() + closeTimeout
     this.stop()
     // A handler that hangs must not take the time in which the others' publishes are confirmed.
-    await within(this.#inbox.idle(), deadline - this.#options.closeTimeout / 4)
+    await within(this.#inbox.idle(), deadline - closeTimeout / 4)
     this.#inbox.end()
     await this.#bridge.close()
+    // Handlers that still run may end meanwhile, and their messages are acknowledged; they may have published, too.
+    await Promise.all([within(this.#inbox.quiet(), deadline - closeTimeout / 8), this.#drain(deadline)])
     this.#requester.close()
-    // Down at this moment only, it is made again: what a healthy broker can still confirm is waited for.
-    if (this.#connection.everConnected) await within(this.#outbox.drained(), deadline)
+    await this.#drain(deadline)
+    this.#inbox.finish()
     this.#outbox.close()
     this.#subscriptions.close()
     await this.#connection.close(deadline - performance.now())
     await this.#broker?.close()
+  }
+
+  /** Down at this moment only, the connection is made again: what a healthy broker can still confirm is waited for. */
+  async #drain (deadline: number): Promise<void> {
+    if (this.#connection.everConnected) await within(this.#outbox.drained(), deadline)
   }
 
   #createConnection (): Connection {

@@ -74,10 +74,26 @@ export class Acks {
     this.#link.send([packet.subarray(0, encodeAck(packet, 0, PacketType.PUBCOMP, packetId, reasonCode, this.#link.version))])
   }
 
+  /**
+   * The connection is about to be ended. What is handled and stands behind what is not leaves now, still in the order of
+   * receipt: the rest is never acknowledged on this connection.
+   */
+  finish (): void {
+    for (let receipt = this.#pending.shift(); receipt !== undefined; receipt = this.#pending.shift()) {
+      if (receipt.handled) this.#due.push(receipt)
+    }
+    this.#write(this.#due)
+    this.#due = []
+  }
+
   #flush (): void {
     this.#scheduled = false
     const due = this.#inOrder ? this.#takeHandled() : this.#due
     this.#due = []
+    this.#write(due)
+  }
+
+  #write (due: readonly Receipt[]): void {
     if (due.length === 0 || this.#link.destroyed) return
     const packet = Buffer.allocUnsafe(due.length * MAX_ACK_LENGTH)
     let end = 0

@@ -160,8 +160,8 @@ export class Inbox {
       if (publish.qos > 0 && !epoch.lossy) epoch.acks.handled(epoch.acks.expect(publish.qos, publish.packetId), 0)
       return
     }
-    // While closing, what comes is left unacknowledged: a kept session gets it again.
-    if (this.#stopped) return
+    // While closing, what comes is left unacknowledged: a kept session gets it again. But what was handled before is known.
+    if (this.#stopped && !(publish.qos === 2 && this.#exchanges.get(publish.packetId)?.handled === true)) return
     if (publish.qos > 0 && (epoch.lossy || this.#overflows())) {
       // Read only for the sake of our own acknowledgements: see reconsider.
       epoch.lossy = true
@@ -211,6 +211,17 @@ export class Inbox {
   /** Starts no handler any more; what has not been handled is not acknowledged. */
   end (): void {
     this.scheduler.stop()
+  }
+
+  /** Acknowledges whatever has been handled, also behind what has not; nothing is after that. */
+  finish (): void {
+    this.#epoch?.acks.finish()
+    this.#epoch = undefined
+  }
+
+  /** Resolves when no handler runs. */
+  quiet (): Promise<void> {
+    return this.scheduler.quiet()
   }
 
   /** Resolves when no handler runs or waits. */

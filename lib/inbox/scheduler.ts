@@ -38,6 +38,7 @@ export class Scheduler {
   /** Jobs that the limit for all together holds back. */
   readonly #waiting = new Fifo<Job>()
   #stopped = false
+  #quiet: Array<() => void> = []
 
   constructor (concurrency: number) {
     this.#concurrency = concurrency
@@ -46,6 +47,12 @@ export class Scheduler {
   /** Starts nothing more; what waits stays undone. */
   stop (): void {
     this.#stopped = true
+  }
+
+  /** Resolves when nothing runs. */
+  quiet (): Promise<void> {
+    if (this.running === 0) return Promise.resolve()
+    return new Promise(resolve => { this.#quiet.push(resolve) })
   }
 
   /** Runs the job now or later. A handler that does not wait for anything is done when this returns. */
@@ -101,6 +108,7 @@ export class Scheduler {
       this.running--
       job.track.running--
       this.#next(job)
+      if (this.running === 0) for (const resolve of this.#quiet.splice(0)) resolve()
     })
   }
 
