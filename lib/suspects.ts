@@ -19,6 +19,8 @@ export class Suspects<T extends Suspect> {
   probing = false
   /** A suspect was innocent: connections end by themselves here. */
   #flapping = false
+  /** The last answer on this connection was a refusal. */
+  #refused = false
   #stable = false
   #attachedAt = 0
 
@@ -28,6 +30,7 @@ export class Suspects<T extends Suspect> {
   }
 
   attached (): void {
+    this.#refused = false
     this.#attachedAt = performance.now()
   }
 
@@ -39,9 +42,11 @@ export class Suspects<T extends Suspect> {
   /**
    * The broker hung up while these were unanswered, the oldest first. With several it could be for any of them; when the
    * oldest has been there twice, they go one by one the next time. Returns the one that was alone and has been tried often
-   * enough.
+   * enough. Behind a refusal nobody is accused: some brokers end the connection after one (mosquitto 2.0.11 with
+   * max_queued_messages 0), and whoever is unanswered then merely stood next in line.
    */
   accuse (unanswered: readonly T[]): T | undefined {
+    if (this.#refused) return undefined
     for (const suspect of unanswered) suspect.tries++
     const [oldest] = unanswered
     if (oldest === undefined) return undefined
@@ -51,8 +56,9 @@ export class Suspects<T extends Suspect> {
     return oldest.tries >= (this.#flapping ? TRIES_WHEN_FLAPPING : TRIES) ? oldest : undefined
   }
 
-  /** The broker has answered it. */
-  acquit (suspect: T): void {
+  /** The broker has answered it; `refused` when with a no. */
+  acquit (suspect: T, refused: boolean): void {
+    this.#refused = refused
     if (suspect.suspected) this.#flapping = true
     suspect.suspected = false
     suspect.tries = 0

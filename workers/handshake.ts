@@ -1,6 +1,6 @@
 import { BroadcastChannel, getEnvironmentData, MessageChannel, parentPort, postMessageToThread, threadId, type MessagePort } from 'node:worker_threads'
 import { ENVIRONMENT_KEY, MARK, PROTOCOL, SPARE_CHANNEL, type Environment, type Handshake, type WorkerMessage } from '../lib/bridge/protocol.ts'
-import { FST_MQTT_NO_PLUGIN, type MqttError } from '../lib/errors.ts'
+import { FST_MQTT_CLOSED, FST_MQTT_NO_PLUGIN, type MqttError } from '../lib/errors.ts'
 import { WorkerClient } from './client.ts'
 
 /** A worker that never finds a plugin must not wait for it for ever. */
@@ -27,13 +27,15 @@ export function discover (namespace: string, before: MqttError | undefined): Wor
   const hint = (getEnvironmentData(ENVIRONMENT_KEY) as Environment | undefined)?.get(namespace)
   const { port1, port2 } = new MessageChannel()
   const client = new WorkerClient(port1, hint)
-  new Search(client, namespace, hint?.threadId ?? 0, before).start(port2)
+  new Search(client, namespace, hint?.threadId, before).start(port2)
   return client
 }
 
 class Search {
   readonly #client: WorkerClient
   readonly #namespace: string
+  /** There was such a connection when this thread was started. */
+  readonly #told: boolean
   readonly #owner: number
   readonly #before: MqttError | undefined
   readonly #id = `${threadId}.${Math.random().toString(36).slice(2)}`
@@ -48,10 +50,12 @@ class Search {
   #unanswered = false
   #givingUp = false
 
-  constructor (client: WorkerClient, namespace: string, owner: number, before: MqttError | undefined) {
+  /** @param owner which thread has the connection, when this one was told of it */
+  constructor (client: WorkerClient, namespace: string, owner: number | undefined, before: MqttError | undefined) {
     this.#client = client
     this.#namespace = namespace
-    this.#owner = owner
+    this.#told = owner !== undefined
+    this.#owner = owner ?? 0
     this.#before = before
   }
 
@@ -113,7 +117,9 @@ class Search {
       this.#deadline = setTimeout(() => this.#giveUp(), GRACE)
       return
     }
-    this.#stop(noPlugin('register it, and with several threads that have one, use app.mqtt.attach(worker)'))
+    this.#stop(this.#told
+      ? FST_MQTT_CLOSED('The application that this worker was told of when it started has closed') as MqttError
+      : noPlugin('register it, and with several threads that have one, use app.mqtt.attach(worker)'))
   }
 
   #stop (error?: MqttError): void {

@@ -259,7 +259,7 @@ export class Connection {
   }
 
   #clientFailed (error: Error): void {
-    this.#cause ??= error.message === CONNACK_TIMEOUT ? FST_MQTT_TIMEOUT('The broker did not answer CONNECT within connectTimeout') : error
+    this.#cause ??= timeout(error) ?? error
     // mqtt.js reads on after a parse error; nothing that follows one can be trusted.
     this.#tap?.destroy()
   }
@@ -298,8 +298,14 @@ export class Connection {
   }
 }
 
-/** How mqtt.js says that there was no CONNACK in time. */
-const CONNACK_TIMEOUT = 'connack timeout'
+/** mqtt.js tells these by their text alone. */
+function timeout (error: Error): Error | undefined {
+  switch (error.message) {
+    case 'connack timeout': return FST_MQTT_TIMEOUT('The broker did not answer CONNECT within connectTimeout')
+    case 'Keepalive timeout': return FST_MQTT_TIMEOUT('The broker was silent for longer than keepalive allows')
+    default: return undefined
+  }
+}
 
 /** The connection came up and was ended before CONNACK, without a word. */
 function isHangUp (cause: Error | undefined): boolean {

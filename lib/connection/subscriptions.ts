@@ -251,7 +251,7 @@ export class Subscriptions {
       const lost = error !== null && refusal === undefined
       if (!lost && this.#info === info) {
         this.#asked.delete(subscription)
-        this.#suspects.acquit(subscription)
+        this.#suspects.acquit(subscription, refusal !== undefined)
       }
       answered()
       // An answer from an earlier connection, or to what has been changed since, says nothing.

@@ -148,7 +148,7 @@ export class Inflight {
     if (type === PacketType.PUBACK ? delivery.qos !== 1 : delivery.qos !== 2 || (type === PacketType.PUBCOMP && delivery.state !== 'released')) {
       throw new MalformedPacket('An acknowledgement does not fit its PUBLISH', MalformedReason.PROTOCOL_ERROR)
     }
-    this.#suspects.acquit(delivery)
+    this.#suspects.acquit(delivery, reasonCode >= 0x80)
     if (type === PacketType.PUBREC && reasonCode < 0x80) {
       delivery.state = 'released'
       return GOES_ON

@@ -1,6 +1,7 @@
 import net from 'node:net'
 import mqttPacket, { type IPublishPacket, type Packet } from 'mqtt-packet'
 import type { Owner } from '../support/folder.ts'
+import { resetSocket } from '../support/reset.ts'
 
 /** Seen from the application: `up` goes to the broker, `down` comes from it. */
 export type Direction = 'up' | 'down'
@@ -140,15 +141,15 @@ export class ProxyConnection {
     client.on('data', chunk => up.push(chunk))
     broker.on('data', chunk => down.push(chunk))
     for (const [one, other] of [[client, broker], [broker, client]] as const) {
-      one.on('error', () => { other.resetAndDestroy() })
+      one.on('error', () => { resetSocket(other) })
       one.on('close', () => { this.over = true; other.end() })
     }
   }
 
   reset (): void {
     this.over = true
-    this.#client.resetAndDestroy()
-    this.#broker.resetAndDestroy()
+    resetSocket(this.#client)
+    resetSocket(this.#broker)
   }
 
   /** The receiver gets all that was passed on, and its end; the sender hears nothing more. */
@@ -156,7 +157,7 @@ export class ProxyConnection {
     this.over = true
     const [from, to] = direction === 'up' ? [this.#client, this.#broker] : [this.#broker, this.#client]
     to.end()
-    from.resetAndDestroy()
+    resetSocket(from)
   }
 
   destroy (): void {

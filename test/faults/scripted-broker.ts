@@ -6,6 +6,7 @@ import mqttPacket, {
 } from 'mqtt-packet'
 import { waitFor, type WaitOptions } from '../support/events.ts'
 import type { Owner } from '../support/folder.ts'
+import { resetSocket } from '../support/reset.ts'
 
 /** Nothing: the default answer; false: no answer; an object: the default answer with these fields. */
 export type Answer<P> = Partial<P> | false | void
@@ -137,7 +138,7 @@ export class ScriptedConnection {
 
   /** Ends it as a crash does: nothing of what was written is waited for. */
   drop (): void {
-    this.socket.resetAndDestroy()
+    resetSocket(this.socket)
   }
 
   #answer (packet: Packet, script: Script): void {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { liveApp, outcome, scriptedApp } from '../faults/scripted-app.ts'
+import { liveApp, numbers, outcome, publishAll, scriptedApp } from '../faults/scripted-app.ts'
 import { waitFor } from '../support/events.ts'
 
 t.test("the broker's limits are kept before a byte is sent", t => {
@@ -172,4 +172,20 @@ t.test('the version that was encoded for is not the one that is spoken', t => {
     t.strictSame(broker.last.published, ['x', 'x'])
   })
   t.end()
+})
+
+t.test('a broker that ends the connection behind each refusal: nobody else is blamed', async t => {
+  const { app, broker } = await liveApp(t, {
+    onPublish: ({ payload }, connection) => {
+      if (connection.socket.writableEnded) return false
+      if (Number(String(payload)) > 8) return undefined
+      connection.send({ cmd: 'puback', messageId: connection.of('publish').at(-1)!.messageId!, reasonCode: 0x87 } as never)
+      // Behind the refusal, which arrives.
+      connection.socket.end()
+      return false
+    }
+  })
+  const outcomes = await publishAll(app, 1, 20, { qos: 1 })
+  t.strictSame(outcomes.map(({ code }) => code), numbers(1, 20).map(n => Number(n) <= 8 ? 'FST_MQTT_PUBLISH_REFUSED' : 'ok'))
+  t.equal(broker.connections.length, 9)
 })
