@@ -278,10 +278,10 @@ export class Runtime {
 
   #onDisconnected (tap: Tap, error: Error | undefined): void {
     this.#waiting = undefined
-    const interrupted = this.#subscriptions.detach(tap.hungUp)
+    const interrupted = this.#subscriptions.detach(tap.hungUp, tap.redelivered)
     this.#inbox.detach(tap)
     // It may have been a SUBSCRIBE that the broker hung up on.
-    this.#outbox.detach(tap, tap.hungUp && !interrupted)
+    this.#outbox.detach(tap, tap.hungUp && !interrupted, tap.redelivered)
     if (this.#connection.state !== 'closing') this.#app.log.warn({ err: error }, 'MQTT disconnected')
   }
 

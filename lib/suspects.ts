@@ -10,6 +10,9 @@ export interface Suspect {
 const TRIES = 3
 /** The same on a network that ends connections for no reason of ours. */
 const TRIES_WHEN_FLAPPING = 6
+/** The same where the answer lay behind so many messages that a session has brought again, and may not have come in time. */
+const TRIES_BEHIND_MANY = 20
+const MANY = 50
 /** A connection that held this long, in milliseconds: the network does not flap. */
 const STABLE = 10_000
 
@@ -44,16 +47,19 @@ export class Suspects<T extends Suspect> {
    * oldest has been there twice, they go one by one the next time. Returns the one that was alone and has been tried often
    * enough. Behind a refusal nobody is accused: some brokers end the connection after one (mosquitto 2.0.11 with
    * max_queued_messages 0), and whoever is unanswered then merely stood next in line.
+   *
+   * @param redelivered how many messages of a kept session came again on that connection
    */
-  accuse (unanswered: readonly T[]): T | undefined {
+  accuse (unanswered: readonly T[], redelivered: number): T | undefined {
     if (this.#refused) return undefined
+    const tries = redelivered > MANY ? TRIES_BEHIND_MANY : this.#flapping ? TRIES_WHEN_FLAPPING : TRIES
     for (const suspect of unanswered) suspect.tries++
     const [oldest] = unanswered
     if (oldest === undefined) return undefined
-    this.probing = oldest.tries >= TRIES - 1
+    this.probing = oldest.tries >= (redelivered > MANY ? tries : TRIES) - 1
     if (unanswered.length !== 1) return undefined
     oldest.suspected = true
-    return oldest.tries >= (this.#flapping ? TRIES_WHEN_FLAPPING : TRIES) ? oldest : undefined
+    return oldest.tries >= tries ? oldest : undefined
   }
 
   /** The broker has answered it; `refused` when with a no. */

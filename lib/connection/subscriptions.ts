@@ -140,7 +140,7 @@ export class Subscriptions {
   }
 
   /** The connection is gone; `hungUp` when it was not us who ended it. Returns true when it may have been over a SUBSCRIBE. */
-  detach (hungUp = false): boolean {
+  detach (hungUp = false, redelivered = 0): boolean {
     const unanswered = [...this.#asked]
     this.#asked.clear()
     this.#info = undefined
@@ -148,7 +148,7 @@ export class Subscriptions {
     for (const subscription of this.#byFilter.values()) subscription.suspend()
     for (const { done } of this.#unwanted.values()) done()
     for (const filter of this.#unwanted.keys()) this.#unwanted.set(filter, { asked: false, done: noop })
-    const culprit = hungUp ? this.#suspects.accuse(unanswered) : undefined
+    const culprit = hungUp ? this.#suspects.accuse(unanswered, redelivered) : undefined
     if (culprit !== undefined) {
       const error = hangsUp(culprit.filter)
       culprit.shun(error)

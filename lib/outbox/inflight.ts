@@ -79,12 +79,12 @@ export class Inflight {
   }
 
   /** The connection is gone; returns what it hung up on, when that is known. */
-  detach (hungUp: boolean): Delivery | undefined {
+  detach (hungUp: boolean, redelivered: number): Delivery | undefined {
     this.#suspects.detached()
     this.#clearing.detach()
     this.#window.clear()
     this.#wanting = false
-    return hungUp ? this.#suspects.accuse([...this.#deliveries.values()].filter(({ open }) => open)) : undefined
+    return hungUp ? this.#suspects.accuse([...this.#deliveries.values()].filter(({ open }) => open), redelivered) : undefined
   }
 
   /** True when one of this QoS may leave now. */

@@ -142,13 +142,13 @@ export class Outbox {
     this.#pump()
   }
 
-  /** The connection is gone; `hungUp` when it was not us who ended it. */
-  detach (link: OutboxLink, hungUp = false): void {
+  /** The connection is gone; `hungUp` when it was not us who ended it. For `redelivered` see `Suspects`. */
+  detach (link: OutboxLink, hungUp = false, redelivered = 0): void {
     if (this.#link !== link) return
     this.#link = undefined
     // QoS 0 that was in the socket's hands is over, whatever became of it; resending could deliver it twice.
     for (const batch of this.#writing) this.#written(batch)
-    const poison = this.#inflight.detach(hungUp)
+    const poison = this.#inflight.detach(hungUp, redelivered)
     if (poison !== undefined) this.#settle(poison, poisonous(), 0, true)
     this.#reconsider()
   }

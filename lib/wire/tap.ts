@@ -71,6 +71,8 @@ export class Tap extends Duplex {
   readonly version: ProtocolVersion
   /** Set by a successful CONNACK. */
   info: ConnectInfo | undefined
+  /** Messages that a kept session has brought again: answers to us lie behind them. */
+  redelivered = 0
   readonly #handlers: TapHandlers
   readonly #framer: Framer
   readonly #maxPayload: number
@@ -171,6 +173,7 @@ export class Tap extends Duplex {
     switch (type) {
       case PacketType.PUBLISH: {
         const publish = decodePublish(buffer, start, bodyStart, end, this.version)
+        if (publish.dup) this.redelivered++
         if (publish.payload.length > this.#maxPayload) {
           const bytes = publish.payload.length
           publish.payload = EMPTY
