@@ -24,13 +24,7 @@ export class Suspects<T extends Suspect> {
   #flapping = false
   /** The last answer on this connection was a refusal. */
   #refused = false
-  #stable = false
   #attachedAt = 0
-
-  /** True when the last connection held for long. */
-  get stable (): boolean {
-    return this.#stable
-  }
 
   attached (): void {
     this.#refused = false
@@ -38,8 +32,7 @@ export class Suspects<T extends Suspect> {
   }
 
   detached (): void {
-    this.#stable = performance.now() - this.#attachedAt >= STABLE
-    if (this.#stable) this.#flapping = false
+    if (performance.now() - this.#attachedAt >= STABLE) this.#flapping = false
   }
 
   /**

@@ -41,7 +41,7 @@ export function refused (filter: string, cause: Error & { packet?: { granted?: u
 
 export function hangsUp (filter: string): MqttError {
   return FST_MQTT_SUBSCRIBE_REFUSED(`The broker hangs up in answer to the subscription to "${filter}"; is it permitted? ` +
-    'It is asked for again after a connection that has held for long') as MqttError
+    'It is asked for again later') as MqttError
 }
 
 /** True when asking again would only be told the same. */

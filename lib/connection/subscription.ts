@@ -10,6 +10,9 @@ export interface SubscriptionOptions {
   retainHandling: 0 | 1 | 2
 }
 
+/** A filter that a broker hangs up on is asked for again after so many times the first wait at most. */
+const MOST_WAITS = 64
+
 /** One filter on the broker, for all that need it. */
 export class Subscription implements Suspect {
   readonly filter: string
@@ -25,8 +28,9 @@ export class Subscription implements Suspect {
   known = false
   tries = 0
   suspected = false
-  /** The broker hangs up in answer to it, so it is not asked for. */
-  shunned = false
+  /** The broker hangs up in answer to it, so it is not asked for before this time on performance.now()'s clock. */
+  shunnedUntil = 0
+  #shuns = 0
   /** What was last sent to the broker, to see whether it is still what is wanted. */
   #sent: SubscriptionOptions | undefined
   /** Of what was sent, what the broker has answered. */
@@ -115,6 +119,7 @@ export class Subscription implements Suspect {
 
   /** The broker has granted what was last sent. */
   answer (qos: QoS): void {
+    this.#shuns = 0
     this.#answered = this.#sent
     this.grant(qos)
   }
@@ -133,9 +138,9 @@ export class Subscription implements Suspect {
     for (const { reject } of this.#waiting.splice(0)) reject(error)
   }
 
-  /** The broker hangs up in answer to it. */
-  shun (error: MqttError): void {
-    this.shunned = true
+  /** The broker hangs up in answer to it. `wait` is for the first time, in milliseconds; it doubles with each. */
+  shun (error: MqttError, wait: number): void {
+    this.shunnedUntil = performance.now() + wait * Math.min(2 ** this.#shuns++, MOST_WAITS)
     this.known = false
     this.#sent = this.options
     this.refuse(error)
@@ -144,7 +149,7 @@ export class Subscription implements Suspect {
   /** The connection is gone: whether the broker still has it, the next one will say. What was not answered is lost. */
   suspend (): void {
     if (this.status === 'active') this.status = 'pending'
-    if (this.#sent !== this.#answered && !this.shunned) this.#sent = undefined
+    if (this.#sent !== this.#answered && this.shunnedUntil === 0) this.#sent = undefined
   }
 
   /** The session was kept, and with it what the broker has answered. */
@@ -161,7 +166,7 @@ export class Subscription implements Suspect {
 
   /** It has to be asked for again. */
   again (): void {
-    this.shunned = false
+    this.shunnedUntil = 0
     this.status = 'pending'
     this.granted = undefined
     this.error = undefined

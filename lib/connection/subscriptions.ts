@@ -129,8 +129,8 @@ export class Subscriptions {
     this.#info = info
     this.#suspects.attached()
     for (const subscription of this.#byFilter.values()) {
-      // One more connection would be lost over it; when they have held for long, that may have changed.
-      if (subscription.shunned && !this.#suspects.stable) continue
+      // One more connection would be lost over it.
+      if (subscription.shunnedUntil > performance.now()) continue
       if (info.sessionPresent) subscription.resume()
       else subscription.forget()
     }
@@ -151,8 +151,9 @@ export class Subscriptions {
     const culprit = hungUp ? this.#suspects.accuse(unanswered, redelivered) : undefined
     if (culprit !== undefined) {
       const error = hangsUp(culprit.filter)
-      culprit.shun(error)
+      culprit.shun(error, this.#options.retry)
       this.#events.onRefused(error)
+      this.#retryLater()
     }
     return unanswered.length > 0
   }
@@ -286,8 +287,11 @@ export class Subscriptions {
     this.#retry = setTimeout(() => {
       this.#retry = undefined
       const info = this.#info
+      const now = performance.now()
       for (const subscription of this.#byFilter.values()) {
-        if (subscription.status === 'refused' && !subscription.shunned && !isLasting(subscription.error)) subscription.again()
+        if (subscription.status !== 'refused' || isLasting(subscription.error)) continue
+        if (subscription.shunnedUntil > now) this.#retryLater()
+        else subscription.again()
       }
       if (info === undefined) return
       this.#covers.assign(this.#byFilter.values(), !info.subscriptionIdentifiers)

@@ -4,7 +4,7 @@ import type { Subscriptions } from '../connection/subscriptions.ts'
 import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, unsent } from '../errors.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import { isTopicDefinition, takeTopic, type TopicDefinition } from '../topics/define.ts'
-import { validateFilter } from '../topics/filter.ts'
+import { parseShare, validateFilter } from '../topics/filter.ts'
 import type {
   ErrorHandler, Granted, Handler, Message, MultiMqtt, PublishOptions, PublishResult, RequestOptions, Route, RouteOptions, Status,
   SubscribeOptions, SubscriptionStatus, WorkerLike
@@ -92,6 +92,9 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   async #subscribe (filters: string | readonly string[], options: SubscribeOptions): Promise<Granted[]> {
     validateSubscribeOptions(options)
     const absolute = this.#absoluteFilters(filters, options.absolute ?? false)
+    if (options.noLocal === true && absolute.some(filter => parseShare(filter) !== null)) {
+      throw FST_MQTT_OPTIONS('noLocal: a shared subscription must not have it (MQTT 5 section 3.8.3.1)')
+    }
     const { subscriptions, subscribed } = this.#parts
     const wanted: Subscription[] = []
     const added: Subscription[] = []

@@ -114,6 +114,7 @@ export class Registry {
     const group = options.group ?? this.#options.group ?? false
     const filter = group === false ? absolutePattern.filter : `$share/${group}/${absolutePattern.filter}`
     if (group !== false) validateFilter(filter)
+    if (group !== false && options.noLocal === true) throw FST_MQTT_OPTIONS('noLocal: a shared subscription (option group) must not have it (MQTT 5 section 3.8.3.1)')
     const name = options.name ?? (isDefinition ? topic.name : undefined)
     return {
       scope,

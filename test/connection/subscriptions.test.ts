@@ -76,7 +76,7 @@ for (const version of [5, 4] as const) {
         return false
       },
       onPublish: ({ payload }) => { got.push(String(payload)) }
-    }, options)
+    }, { ...options, reconnect: { min: 1, max: 60_000 } })
     const routes = ['a', 'b', 'bad', 'c'].map(pattern => app.mqtt.topic(pattern, { qos: 1 }, () => {}))
     const published = app.mqtt.publish('n', 'waits', { qos: 1 })
     const answers = Promise.allSettled(routes.map(({ subscribed }) => subscribed))
@@ -89,7 +89,7 @@ for (const version of [5, 4] as const) {
     await waitFor(() => app.mqtt.connected && app.mqtt.subscriptions.filter(({ status }) => status === 'active').length === 3, 'the others')
     t.match(app.mqtt.subscriptions.find(({ filter }) => filter === 'bad'), { status: 'refused' })
     const { length } = broker.connections
-    // Another loss says nothing about it: these connections do not hold for long.
+    // Its time has not come.
     broker.last.drop()
     await broker.connection(length)
     await broker.last.until('subscribe', 3)
@@ -98,6 +98,25 @@ for (const version of [5, 4] as const) {
     t.ok(got.includes('waits') && got.includes('flows'))
     t.equal(broker.connections.length, length + 1)
     t.notOk(asked(broker.last).includes('+bad:1'))
+  })
+
+  t.test(`${name}: it is asked for again, and comes back when the broker lets it`, async t => {
+    let permitted = false
+    const { app, broker } = await scriptedApp(t, {
+      onSubscribe: ({ subscriptions }, connection) => {
+        if (permitted || subscriptions[0]!.topic !== 'bad') return undefined
+        connection.drop()
+        return false
+      }
+    }, options)
+    app.mqtt.topic('good', { qos: 1 }, () => {})
+    const { subscribed } = app.mqtt.topic('bad', { qos: 1 }, () => {})
+    await app.ready()
+    await t.rejects(subscribed, { code: 'FST_MQTT_SUBSCRIBE_REFUSED' })
+    await broker.connection(5)
+    permitted = true
+    await live(app)
+    t.ok(asked(broker.last).includes('+bad:1'))
   })
 
   t.test(`${name}: a publish that the broker hangs up on, beside SUBSCRIBEs: only it is refused`, async t => {

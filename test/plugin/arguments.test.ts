@@ -67,6 +67,8 @@ t.test('all or none: controller() and subscribe()', async t => {
   t.strictSame(app.mqtt.subscriptions.map(({ filter }) => filter), ['b'])
   app.mqtt.topic('d', { noLocal: true }, () => {})
   await t.rejects(app.mqtt.subscribe(['c', 'd']), { code: 'FST_MQTT_OPTIONS' })
+  t.throws(() => app.mqtt.topic('e', { group: 'g', noLocal: true }, () => {}), { code: 'FST_MQTT_OPTIONS', message: /noLocal/ })
+  await t.rejects(app.mqtt.subscribe(['f', '$share/g/f'], { noLocal: true }), { code: 'FST_MQTT_OPTIONS', message: /noLocal/ })
   t.strictSame(app.mqtt.subscriptions.map(({ filter }) => filter), ['b', 'd'])
 })
 

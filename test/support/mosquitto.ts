@@ -200,7 +200,8 @@ class MosquittoProcess implements Mosquitto {
     const defaults = [
       // As root it would drop to the user mosquitto, who cannot write here, and save nothing without a word.
       ...(process.getuid?.() === 0 ? ['user root'] : []),
-      'log_dest stdout',
+      // Not stdout: in a pipe that comes only when the broker ends.
+      'log_dest stderr',
       'set_tcp_nodelay true',
       // The default acknowledges and drops past 1000: a ledger would blame the wrong side.
       'max_queued_messages 0',
