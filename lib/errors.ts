@@ -111,10 +111,23 @@ export function rejected (error: Error): Promise<never> {
   return promise
 }
 
-/** The same for a publish of which not a byte has left. */
-export function unsent (error: unknown): Promise<never> {
-  (error as MqttError).maybeSent = false
-  return rejected(error as Error)
+/**
+ * The same for a publish of which not a byte has left. What is no error of ours was thrown by the caller's own code: a getter,
+ * a proxy.
+ */
+export function unsent (thrown: unknown): Promise<never> {
+  const error = isOurs(thrown) ? thrown : FST_MQTT_PROPERTY('What was given cannot be read: it throws') as MqttError
+  if (error !== thrown) error.cause = thrown
+  error.maybeSent = false
+  return rejected(error)
+}
+
+function isOurs (thrown: unknown): thrown is MqttError {
+  try {
+    return Object.hasOwn(errors, (thrown as MqttError).code)
+  } catch {
+    return false
+  }
 }
 
 export type { CodedError }

@@ -3,8 +3,12 @@ const COMPACT_AT = 1024
 
 /** First in, first out, in constant time. */
 export class Fifo<T> {
-  #items: T[] = []
+  #items: T[]
   #head = 0
+
+  constructor (items: T[] = []) {
+    this.#items = items
+  }
 
   get length (): number {
     return this.#items.length - this.#head

@@ -5,10 +5,12 @@ import type { Subscription } from './subscription.ts'
 /**
  * Where messages do not tell their subscription (MQTT 3.1.1), a filter that another covers is not subscribed, or a broker
  * that sends one copy for each would have handlers run twice. Filters that merely overlap cannot be told apart: `onOverlap`.
- * Shared filters are left alone: theirs is another copy.
+ * Shared filters are left alone: theirs is another copy, which cannot be told from that of a plain one either.
  */
 export class Covers {
   readonly #tree = new FilterTree<Subscription>()
+  /** Shared ones, by the filter inside. */
+  readonly #shared = new FilterTree<Subscription>()
   readonly #onOverlap: (one: string, other: string) => void
   #active = false
 
@@ -25,18 +27,25 @@ export class Covers {
       subscription.coveredBy = undefined
       subscription.unraise()
     }
-    if (active) for (const subscription of plain) this.#place(subscription)
+    if (!active) return
+    for (const subscription of plain) this.#place(subscription)
+    for (const subscription of subscriptions) if (!isPlain(subscription)) this.#meet(subscription, this.#tree)
   }
 
   add (subscription: Subscription): void {
-    if (!isPlain(subscription)) return
-    this.#tree.add(subscription.filter, subscription)
-    if (this.#active) this.#place(subscription)
+    const plain = isPlain(subscription)
+    ;(plain ? this.#tree : this.#shared).add(inner(subscription), subscription)
+    if (!this.#active) return
+    if (plain) this.#place(subscription)
+    this.#meet(subscription, plain ? this.#shared : this.#tree)
   }
 
   /** Nobody wants it any more: what it covered has to come by itself, or by another. */
   remove (subscription: Subscription): void {
-    if (!isPlain(subscription)) return
+    if (!isPlain(subscription)) {
+      this.#shared.remove(inner(subscription), subscription)
+      return
+    }
     this.#tree.remove(subscription.filter, subscription)
     const { coveredBy } = subscription
     subscription.coveredBy = undefined
@@ -72,8 +81,7 @@ export class Covers {
       } else if (covers(subscription, other)) {
         narrower.add(other)
       } else if (filtersOverlap(other.filter, subscription.filter)) {
-        const [one, two] = [subscription.filter, other.filter].sort()
-        this.#onOverlap(one!, two!)
+        this.#tell(subscription, other)
       }
     }
     subscription.coveredBy = cover
@@ -86,6 +94,18 @@ export class Covers {
       other.unraise()
     }
     this.#weigh(top)
+  }
+
+  /** Tells of those of the other kind that have a topic in common with this one. */
+  #meet (subscription: Subscription, others: FilterTree<Subscription>): void {
+    for (const other of others.meeting(inner(subscription))) {
+      if (filtersOverlap(other.filter, subscription.filter)) this.#tell(subscription, other)
+    }
+  }
+
+  #tell (one: Subscription, other: Subscription): void {
+    const [first, second] = [one.filter, other.filter].sort()
+    this.#onOverlap(first!, second!)
   }
 
   /** A cover asks for the highest QoS of all that it stands for. */
@@ -102,6 +122,11 @@ export class Covers {
 
 function isPlain ({ filter }: Subscription): boolean {
   return parseShare(filter) === null
+}
+
+/** What it subscribes to, without the group. */
+function inner ({ filter }: Subscription): string {
+  return parseShare(filter)?.filter ?? filter
 }
 
 /** Of two filters that match the same topics (`#` and `+/#`), one covers the other and not both each other. */

@@ -189,11 +189,14 @@ export class Subscriptions {
   /** Sends whatever is not yet what is wanted. */
   #converge (): void {
     if (this.#info === undefined || this.#closed) return
-    this.#queue = new Fifo()
+    const stale: Subscription[] = []
     for (const subscription of this.#byFilter.values()) {
       if (subscription.coveredBy !== undefined) this.#follow(subscription)
-      else if (subscription.stale) this.#queue.push(subscription)
+      else if (subscription.stale) stale.push(subscription)
     }
+    // The one that the broker has hung up on most often goes first, where it can be told apart.
+    if (this.#suspects.probing) stale.sort((a, b) => b.tries - a.tries)
+    this.#queue = new Fifo(stale)
     this.#sendQueued()
   }
 

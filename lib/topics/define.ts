@@ -41,9 +41,14 @@ export interface TopicDefinition<P = Readonly<Record<string, unknown>>, S extend
   topicFor (...args: ParamsArgument<P>): string
 }
 
-/** Whether a value came from `defineTopic`. */
+/** Whether a value came from `defineTopic`. Never throws, whatever it is. */
 export function isTopicDefinition (value: unknown): value is TopicDefinition {
-  return typeof value === 'object' && value !== null && typeof (value as TopicDefinition).topicFor === 'function'
+  try {
+    const { topicFor, pattern } = value as TopicDefinition
+    return typeof topicFor === 'function' && typeof pattern === 'string'
+  } catch {
+    return false
+  }
 }
 
 /**

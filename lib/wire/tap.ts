@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream'
 import mqttPacket from 'mqtt-packet'
 import { ackId, ackReasonCode } from './acks.ts'
+import { checkControl } from './control.ts'
 import { decodePublish, type Publish } from './decode.ts'
 import { Framer } from './framer.ts'
 import { MalformedPacket, MalformedReason } from './malformed.ts'
@@ -198,6 +199,10 @@ export class Tap extends Duplex {
       case PacketType.PINGRESP:
         this.#pinging = false
         break
+      case PacketType.DISCONNECT:
+        checkControl(type, buffer, bodyStart, end, this.version)
+        this.#farewellOf(buffer.subarray(start, end))
+        return
       case PacketType.CONNECT:
       case PacketType.CONNACK:
       case PacketType.SUBSCRIBE:
@@ -205,7 +210,15 @@ export class Tap extends Duplex {
       case PacketType.PINGREQ:
         throw new MalformedPacket(`A broker must not send packet type ${type} here`, MalformedReason.PROTOCOL_ERROR)
     }
+    if (type >= PacketType.SUBACK) checkControl(type, buffer, bodyStart, end, this.version)
     this.push(buffer.subarray(start, end))
+  }
+
+  /** The broker's last word: nothing is read behind it, and mqtt.js gets it before the end. */
+  #farewellOf (disconnect: Buffer): void {
+    this.push(disconnect)
+    this.#framer.stop()
+    setImmediate(() => this.#hangUp())
   }
 
   #beforeConnack (type: number, buffer: Buffer, start: number, bodyStart: number, end: number): void {
@@ -219,6 +232,12 @@ export class Tap extends Duplex {
       if (this.destroyed) return
     } else if (type !== PacketType.AUTH && type !== PacketType.DISCONNECT) {
       throw new MalformedPacket(`A broker must not send packet type ${type} before CONNACK`, MalformedReason.PROTOCOL_ERROR)
+    } else {
+      checkControl(type, buffer, bodyStart, end, this.version)
+      if (type === PacketType.DISCONNECT) {
+        this.#farewellOf(buffer.subarray(start, end))
+        return
+      }
     }
     this.push(buffer.subarray(start, end))
   }
