@@ -2,7 +2,7 @@ import t from 'tap'
 import { burst, flood, MIB, mostGivenUp, narrowBroker, stopBroker } from './fixtures/memory.ts'
 import { nameOf, skip, VERSIONS } from './fixtures/storms.ts'
 
-/* Promise P10: the resident set grows by the configured bytes and 30 MB at most. test/long/memory.long.ts has more rows. */
+/* Promise P10: the resident set grows by the configured bytes and 30 MB at most. test/long/memory.ts has more rows. */
 
 t.setTimeout(300_000)
 
