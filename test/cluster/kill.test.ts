@@ -47,6 +47,7 @@ async function killAndReturn (t: Test, crew: Crew, client: MqttClient, name: str
   const publishers = ([1, 2] as const).map(async qos => {
     while (!end.signal.aborted) {
       await publishNumbers(client, `one/${qos}`, qos, ledgers[qos], 10)
+      // The pace of the publisher: there has to be something at any time of death.
       await new Promise(resolve => { setTimeout(resolve, 40) })
     }
   })

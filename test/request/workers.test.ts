@@ -1,6 +1,7 @@
 import { Piscina } from 'piscina'
 import t, { type Test } from 'tap'
 import type { MqttPluginOptions } from '../../lib/index.ts'
+import { Gates } from '../faults/gates.ts'
 import { buildApp, connect } from '../support/app.ts'
 import { waitFor } from '../support/events.ts'
 import { mosquittoMissing, startMosquitto } from '../support/mosquitto.ts'
@@ -76,9 +77,12 @@ t.test('requests from workers', { skip: mosquittoMissing() }, t => {
   t.test('a worker that is gone before its answer leaves nothing behind', async t => {
     const { app, run } = await stage(t)
     let answered = 0
-    app.mqtt.topic('slow', async () => { await new Promise(resolve => { setTimeout(resolve, 50) }); answered++ })
+    const gates = new Gates()
+    app.mqtt.topic('slow', async () => { await gates.wait('slow'); answered++ })
     await connect(app)
     await t.rejects(run('askAndExit', 'slow'))
+    await gates.entered('slow')
+    gates.open('slow')
     await waitFor(() => answered === 1 && app.mqtt.status().outbox.messages === 0, 'the answer')
     await waitFor(() => app.mqtt.status().workers <= 1, 'the end of the port')
   })
