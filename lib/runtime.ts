@@ -62,7 +62,7 @@ export class Runtime {
         this.#readiness.refused(error)
       },
       onAwaiting: () => this.#inbox.reconsider(),
-      onProbed: () => this.#attachOutbox(),
+      onUnsuspected: () => this.#attachOutbox(),
       onUnsendable: (filter, option) => this.#warnOnce(`The subscription to "${filter}" asks for ${option}, which needs MQTT 5`),
       onOverlap: (one, other) => this.#warnOnce(`The filters "${one}" and "${other}" overlap: on MQTT 3.1.1 a broker may send a message of both twice, and nothing tells the copies apart`)
     })

@@ -27,7 +27,7 @@ export class Subscription implements Suspect {
   /** The broker may have it. */
   known = false
   tries = 0
-  suspected = false
+  alone = 0
   /** The broker hangs up in answer to it, so it is not asked for before this time on performance.now()'s clock. */
   shunnedUntil = 0
   #shuns = 0

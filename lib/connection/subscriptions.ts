@@ -24,8 +24,8 @@ export interface SubscriptionEvents {
   onUnsendable (filter: string, option: string): void
   /** Answers of the broker begin or cease to be awaited. */
   onAwaiting (): void
-  /** `probing` has ended. */
-  onProbed (): void
+  /** `probing` has ended, or there was none. */
+  onUnsuspected (): void
   /** Two filters that some brokers send a copy each for, and nothing tells the copies apart (MQTT 3.1.1). */
   onOverlap (one: string, other: string): void
 }
@@ -83,9 +83,9 @@ export class Subscriptions {
     return ids.some(id => this.#ids.has(id))
   }
 
-  /** True while SUBSCRIBEs go one by one, to find the one that the broker hangs up on. */
+  /** True while SUBSCRIBEs go a few at a time, to find the one that the broker hangs up on. */
   get probing (): boolean {
-    return this.#suspects.probing
+    return this.#suspects.allowance < Infinity
   }
 
   /** Wants a filter for an owner. Subscribes now when connected, else at the next connection. */
@@ -119,6 +119,7 @@ export class Subscriptions {
     if (this.#byFilter.get(filter) !== subscription) return
     this.#byFilter.delete(filter)
     this.#ids.release(id)
+    this.#suspects.forget(subscription)
     this.#covers.remove(subscription)
     this.#scheduleConverge()
     if (subscription.known && !this.#closed) await this.#leave(filter)
@@ -195,7 +196,7 @@ export class Subscriptions {
       else if (subscription.stale) stale.push(subscription)
     }
     // The one that the broker has hung up on most often goes first, where it can be told apart.
-    if (this.#suspects.probing) stale.sort((a, b) => b.tries - a.tries)
+    if (this.probing) stale.sort((a, b) => b.tries - a.tries)
     this.#queue = new Fifo(stale)
     this.#sendQueued()
   }
@@ -207,21 +208,22 @@ export class Subscriptions {
   #sendQueued (): void {
     const info = this.#info
     if (info === undefined) return
-    const most = this.#suspects.probing ? 1 : UNANSWERED
+    const most = Math.min(this.#suspects.allowance, UNANSWERED)
     while (this.#unanswered < most) {
       const subscription = this.#queue.shift()
       if (subscription === undefined) break
       const current = this.#byFilter.get(subscription.filter) === subscription
       if (current && subscription.stale && subscription.coveredBy === undefined) this.#subscribe(subscription, info)
     }
-    if (this.#queue.length > 0) return
+    if (this.#queue.length === 0) this.#sendUnwanted(most, info)
+    if (this.#queue.length === 0 && this.#unanswered === 0) this.#suspects.relax()
+    if (!this.probing) this.#events.onUnsuspected()
+  }
+
+  #sendUnwanted (most: number, info: ConnectInfo): void {
     for (const [filter, leaving] of this.#unwanted) {
       if (this.#unanswered >= most) return
       if (!leaving.asked) this.#unsubscribe(filter, leaving, info)
-    }
-    if (this.#suspects.probing && this.#unanswered === 0) {
-      this.#suspects.probing = false
-      this.#events.onProbed()
     }
   }
 

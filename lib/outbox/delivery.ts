@@ -1,3 +1,4 @@
+import type { Suspect } from '../suspects.ts'
 import { setDup, setPacketId, type Frame, type Slab } from '../wire/encode.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
 import { readFrame, rewriteFrame } from '../wire/rewrite.ts'
@@ -28,7 +29,7 @@ export interface Account {
  * One or more PUBLISH frames on their way to the broker: one of QoS 1 or 2, or a run of QoS 0 frames that lie
  * next to each other in memory, leave in one write and settle together.
  */
-export class Delivery implements Frame {
+export class Delivery implements Frame, Suspect {
   buffer: Buffer
   start: number
   end: number
@@ -49,10 +50,8 @@ export class Delivery implements Frame {
   abandoned = false
   /** Written on this connection, and not done on it. */
   open = false
-  /** How often in a row the broker has hung up while it was open. */
   tries = 0
-  /** It was the only one open when the broker hung up. */
-  suspected = false
+  alone = 0
   /** When its caller gives up, on performance.now()'s clock; Infinity is never. */
   readonly deadline: number
   readonly settle: Settle

@@ -66,7 +66,7 @@ export class Inflight {
   attach (info: ConnectInfo): Delivery[] {
     this.#suspects.attached()
     this.#clearing.attach(info.sessionPresent)
-    this.#window.reset(info, this.#suspects.probing ? 1 : this.#limit)
+    this.#window.reset(info, this.#limit)
     this.#replay = []
     const lost: Delivery[] = []
     for (const delivery of this.#deliveries.values()) {
@@ -89,7 +89,7 @@ export class Inflight {
 
   /** True when one of this QoS may leave now. */
   fits (qos: QoS): boolean {
-    if (!this.#window.fits(qos)) return false
+    if (!this.#hasRoom(qos)) return false
     if (qos < 2 || this.#clearing.suffices(this.#window.size2)) return true
     this.#wanting = true
     return false
@@ -108,7 +108,7 @@ export class Inflight {
     for (; done < this.#replay.length; done++) {
       const delivery = this.#replay[done]!
       if (delivery.state === 'settled') continue
-      if (!this.#window.fits(delivery.qos)) break
+      if (!this.#hasRoom(delivery.qos)) break
       if (delivery.state === 'released') {
         this.#open(delivery)
         gather.packet(pubrel(delivery.packetId))
@@ -160,20 +160,26 @@ export class Inflight {
     return { settled: true, error: type === PacketType.PUBCOMP ? sessionLost(reasonCode) : refused(reasonCode) }
   }
 
-  /** Nothing is open any more: if publishes went one by one to find a suspect, that is over. */
-  endProbe (info: ConnectInfo): void {
-    if (!this.#suspects.probing || this.replaying || this.#window.awaiting) return
-    this.#suspects.probing = false
-    this.#window.reset(info, this.#limit)
+  /** Nothing is open any more: whatever the last connection ended over was none of it. */
+  endDoubt (): void {
+    if (!this.replaying && !this.#window.awaiting) this.#suspects.relax()
   }
 
   /** It has settled; `unanswered` when the broker may go on with it. */
   remove (delivery: Delivery, unanswered: boolean): void {
     const { packetId } = delivery
     this.#deliveries.delete(packetId)
+    this.#suspects.forget(delivery)
     if (delivery.qos === 1) this.#ids1.release(packetId)
     else if (unanswered) this.#ids2.doubt(packetId)
     else this.#ids2.release(packetId)
+  }
+
+  /** Behind a hang-up nothing else, QoS 0 neither, goes beside the first, or it could be the reason for the next one. */
+  #hasRoom (qos: QoS): boolean {
+    const { allowance } = this.#suspects
+    if (qos === 0) return allowance > 1 || !this.#window.awaiting
+    return this.#window.fits(qos) && this.#window.opened < allowance
   }
 
   #open (delivery: Delivery): void {

@@ -164,7 +164,7 @@ export class Outbox {
         return
       }
       this.#settle(delivery, verdict.error, verdict.error === null ? reasonCode : 0)
-      this.#inflight.endProbe(this.#info!)
+      this.#inflight.endDoubt()
     } else if (type !== PacketType.PUBCOMP || !this.#inflight.cleared(id)) {
       // Settled before: a second answer to a replay.
       return

@@ -39,6 +39,11 @@ export class Window {
     return this.#open > 0
   }
 
+  /** How many are. */
+  get opened (): number {
+    return this.#open
+  }
+
   fits (qos: QoS): boolean {
     return qos === 0 || (this.#open < this.#size && (qos === 1 || this.#open2 < this.#size2))
   }
