@@ -8,9 +8,9 @@ export interface Suspect {
 
 /** A packet is sent so often before it is taken for what the broker hangs up on. */
 const TRIES = 3
-/** So often alone, on a network that ends connections for no reason of ours. */
-const ALONE_WHEN_FLAPPING = 4
-/** The same where the answer lay behind so many messages that a session has brought again, and may not have come in time. */
+/** So often alone, where connections are known to end for no reason of ours, or an answer may not have come in time. */
+const ALONE_IN_DOUBT = 10
+/** The same where the answer lay behind so many messages that a session has brought again. */
 const ALONE_BEHIND_MANY = 20
 const MANY = 50
 /** So many hang-ups that were over nothing we sent make a network that flaps. */
@@ -19,6 +19,8 @@ const FLAPS = 2
 const ONE_BY_ONE = 500
 /** A connection that held this long, in milliseconds: the network does not flap. */
 const STABLE = 10_000
+/** Of so many hang-ups is remembered what they interrupted. */
+const REMEMBERED = 8
 
 /**
  * Finds the packet that a broker answers by hanging up, among those that merely were there.
@@ -30,10 +32,9 @@ const STABLE = 10_000
 export class Suspects<T extends Suspect> {
   /** How many may be unanswered at once. */
   allowance = Infinity
-  /** Unanswered at a hang-up, and not answered since. */
-  readonly #doubtful = new Set<T>()
-  #flapping = false
-  #unexplained = 0
+  /** What each of the last hang-ups has interrupted, and is still unanswered. */
+  #hangUps: Array<Set<T>> = []
+  #flaps = 0
   /** The last answer on this connection was a refusal. */
   #refused = false
   #answered = false
@@ -43,13 +44,11 @@ export class Suspects<T extends Suspect> {
     this.#refused = false
     this.#answered = false
     this.#attachedAt = performance.now()
-    this.allowance = this.#doubtful.size > 0 ? 1 : Infinity
+    this.allowance = this.#hangUps.length > 0 ? 1 : Infinity
   }
 
   detached (): void {
-    if (performance.now() - this.#attachedAt < STABLE) return
-    this.#flapping = false
-    this.#unexplained = 0
+    if (performance.now() - this.#attachedAt >= STABLE) this.#flaps = 0
   }
 
   /**
@@ -60,17 +59,15 @@ export class Suspects<T extends Suspect> {
    * @param redelivered how many messages of a kept session came again on that connection
    */
   accuse (unanswered: readonly T[], redelivered: number): T | undefined {
-    if (this.#refused) return undefined
-    for (const suspect of unanswered) {
-      suspect.tries++
-      this.#doubtful.add(suspect)
-    }
     const [first] = unanswered
-    if (first === undefined || unanswered.length > 1 || this.#answered) return undefined
+    if (this.#refused || first === undefined) return undefined
+    for (const suspect of unanswered) suspect.tries++
+    this.#hangUps = [...this.#hangUps, new Set(unanswered)].slice(-REMEMBERED)
+    if (unanswered.length > 1 || this.#answered) return undefined
     first.alone++
     if (!this.#proven(first, redelivered)) return undefined
     // That is what all the others were interrupted by.
-    for (const suspect of [...this.#doubtful]) this.forget(suspect)
+    this.relax()
     return first
   }
 
@@ -79,28 +76,43 @@ export class Suspects<T extends Suspect> {
     this.#refused = refused
     this.#answered = true
     if (this.#flapping || performance.now() - this.#attachedAt > ONE_BY_ONE) this.allowance++
-    if (suspect.alone > 0) this.#flapping = true
-    const doubted = this.#doubtful.size > 0
-    this.forget(suspect)
-    // The broker has hung up over none of them.
-    if (doubted && this.#doubtful.size === 0 && ++this.#unexplained >= FLAPS) this.#flapping = true
-  }
-
-  /** It is not sent any more. */
-  forget (suspect: T): void {
     suspect.tries = 0
     suspect.alone = 0
-    this.#doubtful.delete(suspect)
-    if (this.#doubtful.size === 0) this.allowance = Infinity
+    for (const interrupted of this.#hangUps) interrupted.delete(suspect)
+    const before = this.#hangUps.length
+    this.#keep(interrupted => interrupted.size > 0)
+    // It was over none of what it has interrupted.
+    this.#flaps += before - this.#hangUps.length
   }
 
-  /** All that was to be sent again is answered. */
+  /** It is not sent any more, and whether it was the reason remains unknown. */
+  forget (suspect: T): void {
+    if (suspect.tries > 0) this.#keep(interrupted => !interrupted.has(suspect))
+  }
+
+  /** Nothing more is in doubt. */
   relax (): void {
-    for (const suspect of [...this.#doubtful]) this.forget(suspect)
+    for (const interrupted of this.#hangUps) {
+      for (const suspect of interrupted) {
+        suspect.tries = 0
+        suspect.alone = 0
+      }
+    }
+    this.#keep(() => false)
+  }
+
+  get #flapping (): boolean {
+    return this.#flaps >= FLAPS
+  }
+
+  #keep (doubtful: (interrupted: Set<T>) => boolean): void {
+    if (this.#hangUps.length > 0) this.#hangUps = this.#hangUps.filter(doubtful)
+    if (this.#hangUps.length === 0) this.allowance = Infinity
   }
 
   #proven ({ tries, alone }: T, redelivered: number): boolean {
     if (redelivered > MANY) return alone >= ALONE_BEHIND_MANY
-    return this.#flapping ? alone >= ALONE_WHEN_FLAPPING : tries >= TRIES
+    if (redelivered > 0 || this.#flapping) return alone >= ALONE_IN_DOUBT
+    return tries >= TRIES
   }
 }
