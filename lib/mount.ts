@@ -4,7 +4,7 @@ import { Facade, type Parts } from './routing/facade.ts'
 import type { Scope } from './routing/scope.ts'
 
 /** Members that `app.mqtt` is to have, and the one that would make it a promise. */
-const RESERVED = new Set(['inject', 'addHook', 'dynsec', 'then'])
+const RESERVED = new Set(['dynsec', 'then'])
 
 /**
  * One connection as the Fastify instances see it: each encapsulated instance has its own facade, so that routes know
@@ -12,14 +12,17 @@ const RESERVED = new Set(['inject', 'addHook', 'dynsec', 'then'])
  */
 export class Mount {
   readonly #parts: Parts
+  readonly #first: Mount | undefined
   readonly #root: Scope
   readonly #facades = new WeakMap<FastifyInstance, { scope: Scope, facade: Facade }>()
   /** The class of this connection's facades: a namespace is a getter on it, so it shows on facades made before. */
   readonly #Facade = class extends Facade {}
   readonly #instanceOf = new WeakMap<Facade, FastifyInstance>()
 
-  constructor (parts: Parts, root: Scope) {
+  /** @param first the application's first connection: it was there when instances were made that are older than this one */
+  constructor (parts: Parts, root: Scope, first?: Mount) {
     this.#parts = parts
+    this.#first = first
     this.#root = root
   }
 
@@ -51,7 +54,12 @@ export class Mount {
     })
   }
 
-  #enter (instance: FastifyInstance, mqttPrefix?: unknown): { scope: Scope, facade: Facade } {
+  /** What the instance's `register` was told as mqttPrefix, as far as this connection was there. */
+  prefixOf (instance: FastifyInstance): string | undefined {
+    return this.#facades.get(instance)?.scope.ownPrefix
+  }
+
+  #enter (instance: FastifyInstance, mqttPrefix: unknown = this.#first?.prefixOf(instance)): { scope: Scope, facade: Facade } {
     let entry = this.#facades.get(instance)
     if (entry === undefined) {
       const scope = instance === this.#root.instance

@@ -19,7 +19,7 @@ async function multimqtt (app: FastifyInstance, options: MqttPluginOptions): Pro
   if (namespace !== undefined) first!.checkNamespace(namespace)
 
   const runtime = new Runtime(app, resolved)
-  const mount = new Mount(runtime.parts, runtime.scope)
+  const mount = new Mount(runtime.parts, runtime.scope, first)
   if (namespace === undefined) {
     app.decorate('mqtt', { getter (this: FastifyInstance) { return mount.facadeOf(this) as unknown as FastifyInstance['mqtt'] } })
     mounts.set(app, mount)

@@ -10,17 +10,22 @@ import { Inbox } from './inbox/inbox.ts'
 import type { ResolvedOptions } from './options/resolve.ts'
 import { Outbox } from './outbox/outbox.ts'
 import { Publisher } from './outbox/publisher.ts'
+import { Recorder } from './outbox/recorder.ts'
 import type { Source } from './outbox/source.ts'
 import { Readiness } from './readiness.ts'
 import { Replies } from './request/replies.ts'
 import { Requester } from './request/requester.ts'
+import { DeadLetters } from './routing/dead-letters.ts'
 import { Dispatcher } from './routing/dispatcher.ts'
 import type { Parts } from './routing/facade.ts'
+import { tellHooks } from './routing/hooks.ts'
+import { Injector } from './routing/injector.ts'
 import { InboundMessage } from './routing/message.ts'
+import { NotFoundHandlers } from './routing/not-found.ts'
 import { Registry } from './routing/registry.ts'
 import { Scope } from './routing/scope.ts'
 import { filterMatches } from './topics/filter.ts'
-import type { Status } from './types.ts'
+import type { MqttHooks, Status } from './types.ts'
 import { buildWill } from './options/will.ts'
 import type { ConnectInfo, Tap } from './wire/tap.ts'
 
@@ -33,8 +38,10 @@ export class Runtime {
   readonly #connection: Connection
   readonly #subscriptions: Subscriptions
   readonly #outbox: Outbox
+  readonly #recorder: Recorder
   readonly #inbox: Inbox
   readonly #dispatcher: Dispatcher
+  readonly #injector: Injector
   readonly #requester: Requester
   readonly #bridge: Bridge
   readonly #broker: EmbeddedBroker | undefined
@@ -50,17 +57,20 @@ export class Runtime {
     this.scope = new Scope(app)
     const broker = options.embedded === undefined ? undefined : createEmbeddedBroker(options.embedded, app.log)
     this.#broker = broker
-    this.#outbox = new Outbox(options.outbox)
+    this.#outbox = new Outbox({ ...options.outbox, discard: !options.connect })
+    this.#recorder = new Recorder()
     this.#connection = this.#createConnection()
-    this.#subscriptions = new Subscriptions(this.#connection.client, { retry: options.reconnect.max }, {
+    this.#subscriptions = new Subscriptions(this.#connection.client, { retry: options.reconnect.max, pretend: !options.connect }, {
       onGranted: ({ filter, qos }) => {
         this.#app.log.debug({ filter, qos }, 'MQTT subscribed')
+        this.#tell('onSubscribe', { filter, qos })
         this.#readiness.check()
       },
       onRefused: error => {
         this.#app.log.error({ err: error }, 'MQTT subscription refused')
         this.#readiness.refused(error)
       },
+      onUnsubscribed: filter => this.#tell('onUnsubscribe', filter),
       onAwaiting: () => this.#inbox.reconsider(),
       onUnsuspected: () => this.#attachOutbox(),
       onUnsendable: (filter, option) => this.#warnOnce(`The subscription to "${filter}" asks for ${option}, which needs MQTT 5`),
@@ -80,27 +90,33 @@ export class Runtime {
       requester: this.#requester,
       status: () => this.#status(),
       attach: workerOrPool => this.#bridge.attach(workerOrPool),
+      inject: message => this.#injector.inject(message),
       embedded: broker === undefined ? undefined : { address: () => broker.address() },
-      notFound: { scope: this.scope, handler: message => message.log.debug('MQTT message without a route') },
+      notFound: new NotFoundHandlers(this.scope, options),
       subscribed: new Map()
     }
     this.#dispatcher = new Dispatcher({
       registry,
-      notFound: () => this.parts.notFound,
+      notFound: this.parts.notFound,
       replies: new Replies(publisher, app.log),
+      deadLetters: new DeadLetters({
+        publish: (topic, payload, options) => publisher.publish(topic, payload, options),
+        version: () => this.#connection.version
+      }),
       replyTopic: this.#requester.topic,
       knows: ids => this.#subscriptions.knows(ids),
-      standsFor: (topic, ids) => this.#subscriptions.standsFor(topic, ids),
-      concurrency: options.concurrency,
-      order: options.order,
-      handlerTimeout: options.handlerTimeout
+      standsFor: (topic, ids) => this.#subscriptions.standsFor(topic, ids)
     })
     this.#inbox = this.#createInbox()
     this.#outbox.onAwaiting = () => this.#inbox.reconsider()
+    this.#injector = new Injector({
+      prefix: options.prefix, dispatcher: this.#dispatcher, scheduler: this.#inbox.scheduler, recorder: this.#recorder, ready: async () => { await app.ready() }
+    })
   }
 
   /** Starts the embedded broker, if there is one, and connecting; waits only for `waitForConnection`. */
   async start (): Promise<void> {
+    this.parts.registry.compile()
     if (!this.#options.connect) return
     if (this.#broker !== undefined) {
       await this.#broker.start()
@@ -141,6 +157,7 @@ export class Runtime {
     this.#requester.close()
     await this.#drain(deadline)
     this.#inbox.finish()
+    this.#injector.close()
     this.#outbox.close()
     this.#subscriptions.close()
     await this.#connection.close(deadline - performance.now())
@@ -226,7 +243,8 @@ export class Runtime {
       prefix: this.#options.prefix,
       timeout: this.#options.publishTimeout,
       version: () => this.#connection.version,
-      onUnsendable: () => this.#warnUnsendable()
+      onUnsendable: () => this.#warnUnsendable(),
+      recorder: this.#recorder
     })
   }
 
@@ -259,6 +277,8 @@ export class Runtime {
     this.#bridge.setVersion(info.version)
     this.#inbox.attach(tap, info)
     this.#requester.attach(info.version)
+    const { version: protocolVersion, sessionPresent, receiveMaximum, maximumPacketSize, maximumQoS, retainAvailable } = info
+    this.#tell('onConnect', { protocolVersion, sessionPresent, receiveMaximum, maximumPacketSize, maximumQoS, retainAvailable })
   }
 
   #onReady (tap: Tap, info: ConnectInfo): void {
@@ -282,7 +302,14 @@ export class Runtime {
     this.#inbox.detach(tap)
     // It may have been a SUBSCRIBE that the broker hung up on.
     this.#outbox.detach(tap, tap.hungUp && !interrupted, tap.redelivered)
-    if (this.#connection.state !== 'closing') this.#app.log.warn({ err: error }, 'MQTT disconnected')
+    const wanted = this.#connection.state === 'closing'
+    if (!wanted) this.#app.log.warn({ err: error }, 'MQTT disconnected')
+    this.#tell('onDisconnect', wanted ? undefined : error)
+  }
+
+  /** Runs the hooks on what happens to the connection; nobody waits for them. */
+  #tell<N extends 'onConnect' | 'onDisconnect' | 'onSubscribe' | 'onUnsubscribe'> (name: N, ...args: Parameters<MqttHooks[N]>): void {
+    tellHooks(this.scope.hooks.everywhere(name), args, error => this.#app.log.error({ err: error }, `MQTT hook ${name} failed`))
   }
 
   #onFailed (error: Error): void {

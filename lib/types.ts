@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { MqttClient } from 'mqtt'
-import type { TopicDefinition } from './topics/define.ts'
+import type { Static, TSchema } from 'typebox'
+import type { TopicDefinition, TopicSchema } from './topics/define.ts'
 import type { Params } from './topics/params.ts'
 import type { ProtocolVersion, PublishProperties, QoS, ReceivedProperties } from './wire/packet.ts'
 
@@ -83,7 +84,7 @@ export interface SubscribeOptions {
 }
 
 /** Options of a route. */
-export interface RouteOptions extends SubscribeOptions {
+export interface RouteOptions<S extends TopicSchema = TopicSchema> extends SubscribeOptions {
   /** Unique per connection; `topicFor` and `filterFor` find the route by it. Default: the handler's name, as long as one route alone has it. */
   name?: string | undefined
   /** Shared-subscription group (`$share/<group>/...`), or false for none. Default: the plugin's `group`. */
@@ -96,12 +97,40 @@ export interface RouteOptions extends SubscribeOptions {
   order?: 'topic' | 'none' | undefined
   /** Milliseconds a handler may take; 0 is no limit. Default: the plugin's `handlerTimeout`. */
   handlerTimeout?: number | undefined
+  /** How `message.body` is made of the payload; see `Message.body`. Default `'auto'`. */
+  parse?: ParseMode | undefined
+  /**
+   * JSON schemas, or whatever the instance's validator and serializer compilers take. `payload`: what a body must be, or the handler
+   * is not called. `reply`: how what the handler returns is serialised.
+   */
+  schema?: S | undefined
+  /** Tries again when the handler fails. A body that is not valid is not tried again. Default: none. */
+  retry?: RetryOptions | undefined
+  /** A topic that gets the messages whose handler has failed for good. It is relative to the prefix, unless the route is `absolute`. */
+  deadLetter?: string | undefined
+  /** Hooks of this route alone, behind those of its scope. */
+  preHandler?: PreHandlerHook | readonly PreHandlerHook[] | undefined
+  /** Hooks of this route alone, behind those of its scope. */
+  onError?: OnErrorHook | readonly OnErrorHook[] | undefined
   /** Anything; found again as `message.route.config`. */
   config?: unknown
 }
 
-/** A message as a handler gets it. `Pattern` types `params`. */
-export interface Message<Pattern extends string | TopicDefinition = string> {
+/** How a body is made of a payload: JSON, text, bytes as they are, or the first of these that fits. */
+export type ParseMode = 'auto' | 'json' | 'text' | 'buffer'
+
+/** How often a failed handler is called again, and when. */
+export interface RetryOptions {
+  /** How many times more, 1 or more. */
+  attempts: number
+  /** Milliseconds until the first of these. Default 100. */
+  delay?: number | undefined
+  /** Each wait is so many times as long as the one before. Default 2. */
+  factor?: number | undefined
+}
+
+/** A message as a handler gets it. `Pattern` types `params`, and `Schema` the `body`. */
+export interface Message<Pattern extends string | TopicDefinition = string, Schema = SchemaOf<Pattern>> {
   /** The topic without the prefix. */
   readonly topic: string
   /** The topic as it came over the wire. */
@@ -112,8 +141,13 @@ export interface Message<Pattern extends string | TopicDefinition = string> {
   readonly wildcards: readonly string[]
   /** The bytes. They stay valid for as long as you keep them; `.buffer` may hold more than this message. */
   readonly payload: Buffer
-  /** The payload as JSON when it parses, else as text when it is UTF-8, else the Buffer. */
-  readonly body: unknown
+  /**
+   * The payload as JSON when it parses, else as text when it is UTF-8, else the Buffer; or as the route's `parse` says. Made when it is
+   * first asked for. With a schema it is valid by the time a handler sees it. JSON is read up to the instance's `bodyLimit`.
+   *
+   * @throws `FST_MQTT_INVALID_BODY` with `parse: 'json'`, when it is not
+   */
+  readonly body: BodyOf<Schema>
   /** The payload parsed as JSON. Throws `FST_MQTT_INVALID_BODY`. */
   json<T = unknown>(): T
   /** The payload as text. */
@@ -138,15 +172,94 @@ export interface Message<Pattern extends string | TopicDefinition = string> {
 export type ParamsOf<Pattern> =
   Pattern extends TopicDefinition<infer P> ? P : Pattern extends string ? Params<Pattern> : never
 
+/** The schemas of a definition. */
+export type SchemaOf<Pattern> = Pattern extends TopicDefinition<any, infer S> ? S : unknown
+
+/** The type that a schema describes: of TypeBox, and of what follows Standard Schema, as zod and valibot do. */
+export type TypeOf<Schema> =
+  Schema extends { readonly '~standard': { readonly types?: { readonly output: infer T } | undefined } } ? T
+    : Schema extends { readonly static: infer T } ? T
+      : Schema extends TSchema ? Static<Schema> : unknown
+
+/** The type of a body, by the schema of the payload. */
+export type BodyOf<Schema> = Schema extends { readonly payload: infer P } ? TypeOf<P> : unknown
+
+/** The type of an answer's body, by the schema of the reply. */
+export type ReplyOf<Schema> = Schema extends { readonly reply: infer R } ? TypeOf<R> : unknown
+
 /** A handler of a route's messages. `this` is the Fastify instance that declared the route. */
-export type Handler<Pattern extends string | TopicDefinition = string> =
-  (this: FastifyInstance, message: Message<Pattern>) => unknown
+export type Handler<Pattern extends string | TopicDefinition = string, Schema = SchemaOf<Pattern>> =
+  (this: FastifyInstance, message: Message<Pattern, Schema>) => unknown
+
+/** What the broker said when it accepted the connection (MQTT 5 section 3.2.2.3; before that, what its version allows). */
+export interface ConnectionInfo {
+  readonly protocolVersion: ProtocolVersion
+  /** The broker has kept the session: subscriptions, and messages that came meanwhile. */
+  readonly sessionPresent: boolean
+  /** How many QoS 1 and 2 publishes it takes at once. */
+  readonly receiveMaximum: number
+  /** In bytes. */
+  readonly maximumPacketSize: number
+  readonly maximumQoS: QoS
+  readonly retainAvailable: boolean
+}
+
+/** A publish on its way, as hooks see it. What they change is what is sent. */
+export interface PublishPacket {
+  /** As the broker will see it, prefix included. */
+  topic: string
+  /** The bytes; anything that `publish` takes may be put in their place. */
+  get payload (): Buffer
+  set payload (payload: unknown)
+  qos: QoS
+  retain: boolean
+  /** MQTT 5 properties. */
+  properties: PublishProperties
+}
+
+/** The connection is up. */
+export type OnConnectHook = (this: FastifyInstance, info: ConnectionInfo) => unknown
+/** The connection is gone. `error` is missing when it was the application that ended it. */
+export type OnDisconnectHook = (this: FastifyInstance, error: Error | undefined) => unknown
+/** The broker has granted a subscription. */
+export type OnSubscribeHook = (this: FastifyInstance, granted: Granted) => unknown
+/** A filter is not subscribed any more: as the broker saw it. */
+export type OnUnsubscribeHook = (this: FastifyInstance, filter: string) => unknown
+/** A message has come, and its body has not been looked at. What this throws is the message's failure. */
+export type OnMessageHook = (this: FastifyInstance, message: Message) => unknown
+/** The message is valid, and its handler is next. What this throws is the message's failure. */
+export type PreHandlerHook = (this: FastifyInstance, message: Message) => unknown
+/** The handlers have ended well; `result` is what they returned. */
+export type OnHandledHook = (this: FastifyInstance, message: Message, result: unknown) => unknown
+/** A message has failed for good; the error handler is next. */
+export type OnErrorHook = (this: FastifyInstance, error: Error, message: Message) => unknown
+/** A publish is about to go into the outbox; it may be changed in place. What this throws rejects it. */
+export type OnPublishHook = (this: FastifyInstance, packet: PublishPacket) => unknown
+/** A publish was confirmed. */
+export type OnPublishedHook = (this: FastifyInstance, packet: PublishPacket, result: PublishResult) => unknown
+
+/** The hooks of `addHook`, by their names. */
+export interface MqttHooks {
+  onConnect: OnConnectHook
+  onDisconnect: OnDisconnectHook
+  onSubscribe: OnSubscribeHook
+  onUnsubscribe: OnUnsubscribeHook
+  onMessage: OnMessageHook
+  preHandler: PreHandlerHook
+  onHandled: OnHandledHook
+  onError: OnErrorHook
+  onPublish: OnPublishHook
+  onPublished: OnPublishedHook
+}
 
 /** What failed while a message was handled goes here. */
 export type ErrorHandler = (this: FastifyInstance, error: Error, message: Message) => unknown
 
+/** The schemas of a definition; those of a pattern are yet to be given. */
+export type SchemaIn<Pattern> = Pattern extends TopicDefinition<any, infer S> ? Exclude<S, undefined> : TopicSchema
+
 /** A route: a pattern and its handlers. */
-export interface Route<Pattern extends string | TopicDefinition = string> {
+export interface Route<Pattern extends string | TopicDefinition = string, Schema = SchemaOf<Pattern>> {
   readonly name: string | undefined
   /** The pattern as it was declared. */
   readonly pattern: string
@@ -157,7 +270,7 @@ export interface Route<Pattern extends string | TopicDefinition = string> {
   /** What the route was declared with as `config`. */
   readonly config: unknown
   /** Adds a handler, or takes it away with `{ remove: true }`. Handlers run in the order added. */
-  onMessage(handler: Handler<Pattern>, options?: { remove?: boolean | undefined }): this
+  onMessage(handler: Handler<Pattern, Schema>, options?: { remove?: boolean | undefined }): this
   /** Builds a topic of this route; see `MultiMqtt.topicFor`. */
   topicFor(params?: ParamsOf<Pattern>, options?: { absolute?: boolean | undefined }): string
   /** Takes the route away, and unsubscribes its filter if no other route needs it. */
@@ -216,12 +329,12 @@ export interface MultiMqtt {
    * })
    */
   topic<const P extends string> (pattern: P, handler?: Handler<P>): Route<P>
-  topic<const P extends string> (pattern: P, options: RouteOptions, handler?: Handler<P>): Route<P>
+  topic<const P extends string, S extends TopicSchema = TopicSchema> (pattern: P, options: RouteOptions<S>, handler?: Handler<P, S>): Route<P, S>
   topic<D extends TopicDefinition> (definition: D, handler?: Handler<D>): Route<D>
-  topic<D extends TopicDefinition> (definition: D, options: RouteOptions, handler?: Handler<D>): Route<D>
+  topic<D extends TopicDefinition, S extends TopicSchema = SchemaIn<D>> (definition: D, options: RouteOptions<S>, handler?: Handler<D, S>): Route<D, S>
 
   /** The same with everything in one object. */
-  route<const P extends string | TopicDefinition> (route: RouteOptions & { topic: P, handler?: Handler<P> }): Route<P>
+  route<const P extends string | TopicDefinition, S extends TopicSchema = SchemaIn<P>> (route: RouteOptions<S> & { topic: P, handler?: Handler<P, S> }): Route<P, S>
 
   /** Declares the `@topic` methods of an object's class as routes; `this` in them is the object. */
   controller (instance: object): Route[]
@@ -279,10 +392,32 @@ export interface MultiMqtt {
   /** The routes as a tree, as `fastify.printRoutes()`. */
   printTopics (): string
 
+  /**
+   * Adds a hook for this scope, and those encapsulated in it. docs/hooks.md draws their order. `this` is the instance whose route it is;
+   * hooks of the connection (onConnect, onDisconnect, onSubscribe, onUnsubscribe) run for all, with the instance that added them.
+   *
+   * @throws `FST_MQTT_OPTIONS`
+   * @example
+   * app.mqtt.addHook('preHandler', async message => {
+   *   if (message.properties.userProperties?.['tenant'] === undefined) throw new Error('whose message is it?')
+   * })
+   */
+  addHook<N extends keyof MqttHooks> (name: N, hook: MqttHooks[N]): this
+
   /** Handles errors of this scope's handlers. Default: logs them. */
   setErrorHandler (handler: ErrorHandler): this
   /** Handles messages that no route matched. Default: logs them at debug. */
   setNotFoundHandler (handler: Handler): this
+
+  /**
+   * Takes a message through match, parse, validation, hooks and handlers, without broker and network, and says what came of it. For tests,
+   * best with `connect: false`: then publishes are only recorded, and resolve with reason code 0; on a live application they are sent as well.
+   *
+   * @throws `FST_MQTT_TOPIC`, `FST_MQTT_PROPERTY`, `FST_MQTT_PAYLOAD` for what cannot be a message
+   * @example
+   * const { results, published } = await app.mqtt.inject({ topic: 'number/42', payload: { on: true }, qos: 1 })
+   */
+  inject (message: InjectMessage): Promise<InjectResult>
 
   /** Lets the workers of a pool, or one worker, publish through this connection. Only needed where discovery cannot work. */
   attach (workerOrPool: WorkerLike): void
@@ -290,6 +425,51 @@ export interface MultiMqtt {
   status (): Status
   /** The embedded broker, where there is one. */
   readonly embedded?: { address (): { host: string, port: number } | null } | undefined
+}
+
+/** A message for `inject`. */
+export interface InjectMessage {
+  /** Relative to the prefix, unless `absolute`. */
+  readonly topic: string
+  /** As for `publish`. */
+  readonly payload?: unknown
+  /** Default 0. */
+  readonly qos?: QoS | undefined
+  /** Default false. */
+  readonly retain?: boolean | undefined
+  /** MQTT 5 properties; with `responseTopic` the message asks for a reply. */
+  readonly properties?: PublishProperties | undefined
+  /** Default false. */
+  readonly absolute?: boolean | undefined
+}
+
+/** A publish that was made while an injected message was handled. */
+export interface PublishedMessage {
+  /** Relative to the prefix. */
+  readonly topic: string
+  readonly absoluteTopic: string
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly properties: PublishProperties
+}
+
+/** What became of an injected message. */
+export interface InjectResult {
+  /** The routes that matched, in the order in which they were declared: their names, or patterns where they have none. */
+  readonly matched: readonly string[]
+  /** What the handlers of each returned. */
+  readonly results: readonly unknown[]
+  /** The reply, where the message asked for one. */
+  readonly reply: PublishedMessage | undefined
+  /** What the first route that failed has failed with. */
+  readonly error: Error | undefined
+  /** A broker would have been told that it was handled: of QoS 1 and 2. */
+  readonly acked: boolean
+  /** What an MQTT 5 broker would have been told: 0, 0x83 a handler failed, 0x99 the body is not valid. */
+  readonly reasonCode: number
+  /** What the handlers published meanwhile. Of pool tasks and other threads it does not know. */
+  readonly published: readonly PublishedMessage[]
 }
 
 /** What `attach` takes: a Worker, or a pool that emits its workers' messages. */

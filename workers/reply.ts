@@ -1,6 +1,6 @@
 import type { ReplyShape } from '../lib/bridge/protocol.ts'
 import type { Message, QoS, ReceivedProperties } from '../lib/types.ts'
-import { parseBody, parseJsonBody } from '../lib/wire/body.ts'
+import { Body } from '../lib/wire/body.ts'
 import { parseJson } from './json.ts'
 
 /** An answer to a request, as a worker gets it. */
@@ -8,7 +8,8 @@ export type WorkerReply = Omit<Message, 'route' | 'log'>
 
 const NO_PARAMS = Object.freeze(Object.create(null) as object) as WorkerReply['params']
 const NO_WILDCARDS: readonly string[] = Object.freeze([])
-const kUnparsed = Symbol('unparsed')
+/** The main thread has limited it already: by `maxPayload`. */
+const READER = { parse: parseJson, limit: Infinity }
 
 export class Reply implements WorkerReply {
   readonly topic: string
@@ -21,7 +22,7 @@ export class Reply implements WorkerReply {
   readonly dup: boolean
   readonly properties: ReceivedProperties
   readonly receivedAt = Date.now()
-  #body: unknown = kUnparsed
+  #body: Body | undefined
   #abort: AbortController | undefined
 
   constructor ({ topic, absoluteTopic, payload, qos, retain, dup, properties }: ReplyShape) {
@@ -41,16 +42,20 @@ export class Reply implements WorkerReply {
   }
 
   get body (): unknown {
-    if (this.#body === kUnparsed) this.#body = parseBody(this.payload, parseJson)
-    return this.#body
+    return this.#parsed.as('auto')
   }
 
   json<T = unknown> (): T {
-    return parseJsonBody(this.payload, parseJson) as T
+    return this.#parsed.json() as T
   }
 
   text (): string {
     return this.payload.toString()
+  }
+
+  get #parsed (): Body {
+    this.#body ??= new Body(this.payload, READER)
+    return this.#body
   }
 
   /** Nothing aborts it: no handler runs. */

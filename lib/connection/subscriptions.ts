@@ -12,6 +12,8 @@ import { SubscriptionIds } from './subscription-ids.ts'
 export interface SubscriptionsOptions {
   /** Milliseconds until what was refused is asked for again. */
   retry: number
+  /** There never is a connection: everything counts as granted (option `connect: false`). */
+  pretend?: boolean
 }
 
 /** SUBSCRIBE packets that may wait for their answer at once. */
@@ -26,6 +28,8 @@ export interface SubscriptionEvents {
   onAwaiting (): void
   /** `probing` has ended, or there was none. */
   onUnsuspected (): void
+  /** The broker has answered an UNSUBSCRIBE. */
+  onUnsubscribed (filter: string): void
   /** Two filters that some brokers send a copy each for, and nothing tells the copies apart (MQTT 3.1.1). */
   onOverlap (one: string, other: string): void
 }
@@ -101,6 +105,7 @@ export class Subscriptions {
       this.#covers.changed(subscription)
     }
     if (this.#closed) subscription.end(closed())
+    else if (this.#options.pretend === true) subscription.grant(subscription.options.qos)
     this.#unwanted.get(filter)?.done()
     this.#unwanted.delete(filter)
     this.#scheduleConverge()
@@ -317,7 +322,10 @@ export class Subscriptions {
     leaving.asked = true
     const answered = this.#await()
     this.#client.unsubscribe(filter, error => {
-      if (error == null && this.#info === info && this.#unwanted.get(filter) === leaving) this.#unwanted.delete(filter)
+      if (error == null && this.#info === info && this.#unwanted.get(filter) === leaving) {
+        this.#unwanted.delete(filter)
+        this.#events.onUnsubscribed(filter)
+      }
       leaving.done()
       answered()
     })

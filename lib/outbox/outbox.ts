@@ -16,6 +16,8 @@ export interface OutboxOptions {
   maxBytes: number
   /** QoS 1 and 2 publishes at the broker at once; the broker's Receive Maximum lowers it. */
   inflight: number
+  /** There never is a connection: what is published counts as confirmed (option `connect: false`). */
+  discard?: boolean
 }
 
 /** What the outbox needs of a connection; a Tap is one. */
@@ -99,6 +101,12 @@ export class Outbox {
       this.counters.refused += delivery.messages
       delivery.state = 'settled'
       delivery.settle(delivery, unaccepted(refusal), 0)
+      return
+    }
+    if (this.#options.discard === true) {
+      this.counters.published += delivery.messages
+      delivery.state = 'settled'
+      delivery.settle(delivery, null, 0)
       return
     }
     delivery.account = source

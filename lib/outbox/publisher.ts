@@ -9,6 +9,7 @@ import { TopicCache } from '../wire/topic-cache.ts'
 import { Delivery } from './delivery.ts'
 import { unaccepted } from './failures.ts'
 import type { Outbox } from './outbox.ts'
+import type { Recorder } from './recorder.ts'
 import type { Source } from './source.ts'
 
 const CONFIRMED: PublishResult = Object.freeze({ reasonCode: 0 })
@@ -24,6 +25,7 @@ export interface PublisherOptions {
   version: () => ProtocolVersion
   /** Properties were given, and the connection's version cannot carry them. */
   onUnsendable: () => void
+  recorder: Recorder
 }
 
 interface Run {
@@ -42,6 +44,7 @@ export class Publisher {
   readonly #timeout: number
   readonly #version: () => ProtocolVersion
   readonly #onUnsendable: () => void
+  readonly #recorder: Recorder
   /** QoS 0 frames of this turn that settle together: one promise and one write for all of them. */
   #run: Run | undefined
   /** Why the outbox takes nothing more in this turn: one error and one promise, however many are published in it. */
@@ -61,6 +64,7 @@ export class Publisher {
     this.#timeout = options.timeout
     this.#version = options.version
     this.#onUnsendable = options.onUnsendable
+    this.#recorder = options.recorder
   }
 
   /** See `MultiMqtt.publish`. Never throws: bad input rejects. */
@@ -87,6 +91,7 @@ export class Publisher {
     if (size > limit) throw FST_MQTT_PAYLOAD(`The packet has ${size} bytes, and the broker takes ${limit} at most`)
     const refusal = this.#outbox.refusal(this.#source, qos, 1, size)
     if (refusal !== undefined) return this.#refuse(refusal)
+    if (this.#recorder.active) this.#recorder.note(topic, options.absolute === true, bytes, { qos, retain, properties: options.properties ?? {} })
     const slab = qos === 0 ? this.#slab : this.#keptSlab
     const start = slab.reserve(size)
     const { buffer } = slab

@@ -3,13 +3,10 @@ import type { MqttError } from '../errors.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import type { ReplySink } from '../routing/handler-job.ts'
 import type { MqttRoute } from '../routing/route.ts'
-import { wellBehaved } from '../topics/text.ts'
 import type { PublishOptions } from '../types.ts'
 import type { Publish } from '../wire/decode.ts'
-import { ERROR_CODE, ERROR_MESSAGE } from './user-properties.ts'
+import { describeError, ERROR_CODE, ERROR_MESSAGE } from '../wire/user-properties.ts'
 
-/** Of a failure's message, so many characters are told. */
-const MAX_MESSAGE = 1_000
 /** Milliseconds that the copies of one message may lie apart. They come one behind the other. */
 const APART = 1_000
 
@@ -80,11 +77,8 @@ export class Replies {
   }
 
   async #fail ({ topic, options }: Address, error: Error): Promise<void> {
-    const { code } = error as { code?: unknown }
-    const userProperties = {
-      [ERROR_CODE]: wellBehaved(typeof code === 'string' && code !== '' ? code : error.name).slice(0, MAX_MESSAGE),
-      [ERROR_MESSAGE]: wellBehaved(String(error.message).slice(0, MAX_MESSAGE))
-    }
+    const { code, message } = describeError(error)
+    const userProperties = { [ERROR_CODE]: code, [ERROR_MESSAGE]: message }
     await this.#publisher.publish(topic, '', { ...options, properties: { ...options.properties, userProperties } })
   }
 }

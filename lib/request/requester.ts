@@ -7,7 +7,7 @@ import { addPrefix } from '../topics/prefix.ts'
 import type { Message, ProtocolVersion, RequestOptions } from '../types.ts'
 import type { Publish } from '../wire/decode.ts'
 import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
-import { ERROR_CODE, ERROR_MESSAGE } from './user-properties.ts'
+import { ERROR_CODE, ERROR_MESSAGE } from '../wire/user-properties.ts'
 
 /** Milliseconds that an answer may take. */
 const TIMEOUT = 5_000

@@ -1,27 +1,28 @@
 import type { Handling, Reception } from '../inbox/inbox.ts'
-import { Track, type Job } from '../inbox/scheduler.ts'
+import type { Job } from '../inbox/scheduler.ts'
 import { stripPrefix } from '../topics/prefix.ts'
 import type { Match } from '../topics/router.ts'
 import type { Publish } from '../wire/decode.ts'
-import { NotFoundJob, RouteJob, type ReplySink } from './handler-job.ts'
+import type { DeadLetters } from './dead-letters.ts'
+import { NotFoundJob, RouteJob, type HandlingTools, type ReplySink } from './handler-job.ts'
+import { Lifecycle } from './lifecycle.ts'
 import { InboundMessage, NO_PARAMS, NO_WILDCARDS } from './message.ts'
+import type { NotFoundHandlers } from './not-found.ts'
 import type { Registry } from './registry.ts'
 import type { MqttRoute } from './route.ts'
-import type { NotFound, Scope } from './scope.ts'
+import type { Scope } from './scope.ts'
 
 export interface DispatcherOptions {
   registry: Registry
-  notFound: () => NotFound
+  notFound: NotFoundHandlers
   replies: Replies
+  deadLetters: DeadLetters
   /** The topic of answers to requests: no message of it is unmatched. */
   replyTopic: string
   /** See `Subscriptions.knows`. */
   knows: (ids: readonly number[]) => boolean
   /** See `Subscriptions.standsFor`. */
   standsFor: (topic: string, ids: readonly number[]) => boolean
-  concurrency: number
-  order: 'topic' | 'none'
-  handlerTimeout: number
 }
 
 /** Answers what asks for an answer; see lib/request. */
@@ -29,25 +30,32 @@ export interface Replies {
   begin (publish: Publish, all: readonly MqttRoute[], own: readonly MqttRoute[]): ReplySink
 }
 
+/** Sees what becomes of a message; see `Injector`. */
+export interface Observer {
+  matched (route: MqttRoute): void
+  returned (route: MqttRoute, value: unknown): void
+  failed (error: Error): void
+}
+
 const NOTHING: Handling = { jobs: [], ackOnReceipt: false }
 /** From a received message to the handlers that run for it. */
 export class Dispatcher {
   readonly counters = { handled: 0, failed: 0, unmatched: 0 }
   readonly #options: DispatcherOptions
-  readonly #notFoundTrack: Track
+  readonly #tools: HandlingTools
 
   constructor (options: DispatcherOptions) {
     this.#options = options
-    this.#notFoundTrack = new Track(options)
+    this.#tools = { counters: this.counters, deadLetters: options.deadLetters }
   }
 
   /** The jobs of a message: one for each route that matches, or the not-found handler's. */
-  dispatch (reception: Reception): Handling {
+  dispatch (reception: Reception, observer?: Observer): Handling {
     const { publish } = reception
     // Sent for a filter that an earlier run of a kept session asked for: better handled twice than by nobody.
     if (publish.subscriptionIds !== undefined && !this.#options.knows(publish.subscriptionIds)) publish.subscriptionIds = undefined
     const matches = this.#options.registry.match(publish.topic)
-    if (matches.length === 0) return this.#unmatched(reception)
+    if (matches.length === 0) return this.#unmatched(reception, observer)
     const reply = publish.properties?.responseTopic === undefined ? undefined : this.#reply(publish, matches)
     const jobs: Job[] = []
     let ackOnReceipt = true
@@ -57,7 +65,8 @@ export class Dispatcher {
       const { definition } = route
       const topic = definition.absolute ? publish.topic : this.#relative(publish.topic)
       const message = new InboundMessage(publish, topic, definition.scope, route, params, wildcards)
-      jobs.push(new RouteJob(route, message, reception, this.counters, reply))
+      observer?.matched(route)
+      jobs.push(new RouteJob(route, message, reception, this.#tools, reply, observer))
       if (!definition.ackOnReceipt) ackOnReceipt = false
     }
     // The copy is another subscription's: the routes of this topic run for the copies of theirs.
@@ -67,7 +76,7 @@ export class Dispatcher {
 
   /** Tells the error handler of a message that was too large to be taken in: it has its topic, and no payload. */
   skipped (publish: Publish, scope: Scope, error: Error): void {
-    void scope.handleError(error, new InboundMessage(publish, this.#relative(publish.topic), scope, undefined, NO_PARAMS, NO_WILDCARDS))
+    void new Lifecycle(scope).failed(error, new InboundMessage(publish, this.#relative(publish.topic), scope, undefined, NO_PARAMS, NO_WILDCARDS))
   }
 
   #reply (publish: Publish, matches: ReadonlyArray<Match<MqttRoute>>): ReplySink | undefined {
@@ -80,14 +89,14 @@ export class Dispatcher {
     return stripPrefix(this.#options.registry.prefix, absoluteTopic) ?? absoluteTopic
   }
 
-  #unmatched (reception: Reception): Handling {
+  #unmatched (reception: Reception, observer: Observer | undefined): Handling {
     const { publish } = reception
     if (publish.topic === this.#options.replyTopic) return NOTHING
     if (publish.subscriptionIds !== undefined && !this.#options.standsFor(publish.topic, publish.subscriptionIds)) return NOTHING
     this.counters.unmatched++
-    const notFound = this.#options.notFound()
+    const notFound = this.#options.notFound.find(publish.topic)
     const message = new InboundMessage(publish, this.#relative(publish.topic), notFound.scope, undefined, NO_PARAMS, NO_WILDCARDS)
-    return { jobs: [new NotFoundJob(this.#notFoundTrack, notFound, this.#options.handlerTimeout, message, reception, this.counters)], ackOnReceipt: false }
+    return { jobs: [new NotFoundJob(notFound, message, reception, this.#tools, observer)], ackOnReceipt: false }
   }
 }
 

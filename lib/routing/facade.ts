@@ -6,13 +6,15 @@ import type { Publisher } from '../outbox/publisher.ts'
 import { isTopicDefinition, takeTopic, type TopicDefinition } from '../topics/define.ts'
 import { parseShare, validateFilter } from '../topics/filter.ts'
 import type {
-  ErrorHandler, Granted, Handler, Message, MultiMqtt, PublishOptions, PublishResult, RequestOptions, Route, RouteOptions, Status,
+  ErrorHandler, Granted, Handler, InjectMessage, InjectResult, Message, MqttHooks, MultiMqtt, PublishOptions, PublishResult, RequestOptions, Route, RouteOptions, Status,
   SubscribeOptions, SubscriptionStatus, WorkerLike
 } from '../types.ts'
 import { decoratedTopics, methodHandler } from './decorators.ts'
+import type { HookName } from './hooks.ts'
+import type { NotFoundHandlers } from './not-found.ts'
 import type { Registry } from './registry.ts'
 import { isAbsolute, subscriptionOptions, validateSubscribeOptions } from './route-options.ts'
-import type { NotFound, Scope } from './scope.ts'
+import type { Scope } from './scope.ts'
 
 /** What all scopes of one connection share. */
 export interface Parts {
@@ -22,9 +24,10 @@ export interface Parts {
   readonly publisher: Publisher
   readonly requester: { request (topic: string, payload: unknown, options: RequestOptions | undefined): Promise<Message> }
   readonly status: () => Status
+  readonly inject: (message: InjectMessage) => Promise<InjectResult>
   readonly attach: (workerOrPool: WorkerLike) => void
   readonly embedded: { address (): { host: string, port: number } | null } | undefined
-  notFound: NotFound
+  readonly notFound: NotFoundHandlers
   /** What `subscribe` asked for, by filter. */
   readonly subscribed: Map<string, Subscription>
 }
@@ -33,7 +36,7 @@ export interface Parts {
 const SUBSCRIBE = {}
 
 /** What patterns do to the types of these is told by MultiMqtt; here they are the same for every pattern. */
-type Generic = 'topic' | 'route' | 'publish' | 'request' | 'topicFor' | 'setErrorHandler' | 'setNotFoundHandler'
+type Generic = 'topic' | 'route' | 'publish' | 'request' | 'topicFor' | 'addHook' | 'setErrorHandler' | 'setNotFoundHandler'
 
 /** `app.mqtt` of one Fastify instance. */
 export class Facade implements Omit<MultiMqtt, Generic> {
@@ -159,6 +162,11 @@ export class Facade implements Omit<MultiMqtt, Generic> {
     return this.#parts.registry.print()
   }
 
+  addHook (name: HookName, hook: MqttHooks[HookName]): this {
+    this.#scope.hooks.add(name, hook, this.#scope.instance)
+    return this
+  }
+
   setErrorHandler (handler: ErrorHandler): this {
     if (typeof handler !== 'function') throw FST_MQTT_OPTIONS('setErrorHandler: the handler must be a function')
     this.#scope.setErrorHandler(handler)
@@ -167,8 +175,12 @@ export class Facade implements Omit<MultiMqtt, Generic> {
 
   setNotFoundHandler (handler: Handler): this {
     if (typeof handler !== 'function') throw FST_MQTT_OPTIONS('setNotFoundHandler: the handler must be a function')
-    this.#parts.notFound = { scope: this.#scope, handler }
+    this.#parts.notFound.set(this.#scope, handler)
     return this
+  }
+
+  inject (message: InjectMessage): Promise<InjectResult> {
+    return this.#parts.inject(message)
   }
 
   attach (workerOrPool: WorkerLike): void {

@@ -1,14 +1,21 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { FST_MQTT_HANDLER_TIMEOUT } from '../errors.ts'
 import type { Reception } from '../inbox/inbox.ts'
 import type { Job, Track } from '../inbox/scheduler.ts'
 import type { Handler } from '../types.ts'
+import type { DeadLetters } from './dead-letters.ts'
+import type { Observer } from './dispatcher.ts'
+import type { Lifecycle } from './lifecycle.ts'
 import type { InboundMessage } from './message.ts'
+import type { NotFound } from './not-found.ts'
+import type { Retry } from './retry.ts'
 import type { MqttRoute } from './route.ts'
-import type { NotFound, Scope } from './scope.ts'
 import { isThenable, toError } from './thenable.ts'
 
 /** "Implementation specific error": what an MQTT 5 broker is told of a message whose handler failed. */
 const HANDLER_FAILED = 0x83
+/** "Payload format invalid": of one that does not fit its schema. */
+const PAYLOAD_FORMAT_INVALID = 0x99
 
 /** Gets what each route of a message that asks for an answer has made of it. */
 export interface ReplySink {
@@ -22,23 +29,48 @@ export interface HandlingCounters {
   failed: number
 }
 
-/** Runs handlers on a message, whatever they do: throw, reject, take too long. */
-abstract class HandlerJob implements Job {
-  readonly track: Track
-  readonly message: InboundMessage
-  readonly #scope: Scope
-  /** Milliseconds for the handlers, and as many for the error handler; 0 is none. */
-  readonly #limit: number
-  readonly #reception: Reception
-  readonly #counters: HandlingCounters
+/** What all jobs of a connection share. */
+export interface HandlingTools {
+  readonly counters: HandlingCounters
+  readonly deadLetters: DeadLetters
+}
 
-  constructor (track: Track, scope: Scope, limit: number, message: InboundMessage, reception: Reception, counters: HandlingCounters) {
-    this.track = track
+/** What a route, or the not-found handler, says about the handling of its messages. */
+export interface HandlingRules {
+  readonly track: Track
+  readonly lifecycle: Lifecycle
+  /** Milliseconds for each attempt, and as many for hooks and the error handler behind it; 0 is none. */
+  readonly handlerTimeout: number
+  readonly retry?: Retry | undefined
+}
+
+/**
+ * Takes one message through its hooks and handlers, whatever they do: throw, reject, take too long. A failure goes through
+ * the retries, the onError hooks, the error handler, the dead letter, and only then to the broker; docs/errors-and-retries.md
+ * has it as a table.
+ */
+abstract class HandlerJob implements Job {
+  readonly message: InboundMessage
+  protected readonly reception: Reception
+  readonly #rules: HandlingRules
+  protected readonly tools: HandlingTools
+  protected readonly observer: Observer | undefined
+  /** How many of the steps before the handlers it has passed: a retry goes on where it failed. */
+  #passed = 0
+  #retries = 0
+  /** The attempt that counts. What an earlier one, whose time was up, still does is nobody's concern. */
+  #attempted = 0
+
+  constructor (rules: HandlingRules, message: InboundMessage, reception: Reception, tools: HandlingTools, observer: Observer | undefined) {
     this.message = message
-    this.#scope = scope
-    this.#limit = limit
-    this.#reception = reception
-    this.#counters = counters
+    this.reception = reception
+    this.#rules = rules
+    this.tools = tools
+    this.observer = observer
+  }
+
+  get track (): Track {
+    return this.#rules.track
   }
 
   get key (): string {
@@ -46,60 +78,127 @@ abstract class HandlerJob implements Job {
   }
 
   /** Runs the handlers in order; gives a promise only when one of them waits for something. */
-  protected abstract handle (): unknown
+  protected abstract handle (attempt: number): unknown
 
   run (): Promise<void> | undefined {
-    this.#reception.started = true
+    this.reception.started = true
+    return this.#attempt()
+  }
+
+  keep (): void {
+    this.message.keep(this.reception.publish)
+  }
+
+  get dropped (): boolean {
+    return this.reception.dropped
+  }
+
+  protected isCurrent (attempt: number): boolean {
+    return attempt === this.#attempted
+  }
+
+  /** The handlers have ended. What this throws makes them fail. */
+  protected returned (_value: unknown): void {}
+
+  /** The handlers have failed for good, and those who should know have been told. */
+  protected gaveUp (_error: Error): void {}
+
+  /** The last place for what has failed. Resolves with false when it could not get there because the application closes. */
+  protected bury (_error: Error): Promise<boolean> | undefined { return undefined }
+
+  #attempt (): Promise<void> | undefined {
+    const attempt = ++this.#attempted
     let result: unknown
     try {
-      result = this.handle()
+      result = this.#proceed(attempt)
     } catch (error) {
       return this.#failed(error)
     }
     if (isThenable(result)) return this.#limited(result, 'handler').then(value => this.#succeeded(value), error => this.#failed(error))
-    this.#succeeded(result)
-    return undefined
+    return this.#succeeded(result)
   }
 
-  keep (): void {
-    this.message.keep(this.#reception.publish)
+  #proceed (attempt: number): unknown {
+    const { before, scope } = this.#rules.lifecycle
+    while (this.#passed < before.length) {
+      const result = before[this.#passed]!.call(scope.instance, this.message)
+      if (isThenable(result)) {
+        return Promise.resolve(result).then(() => {
+          if (!this.isCurrent(attempt)) return undefined
+          this.#passed++
+          return this.#proceed(attempt)
+        })
+      }
+      this.#passed++
+    }
+    return this.handle(attempt)
   }
 
-  get dropped (): boolean {
-    return this.#reception.dropped
-  }
-
-  /** The handlers have ended. */
-  protected returned (_value: unknown): void {}
-
-  /** The handlers have failed, and the error handler has seen it. */
-  protected gaveUp (_error: Error): void {}
-
-  #succeeded (value: unknown): void {
-    this.#counters.handled++
-    this.returned(value)
-    this.#settle(0)
+  #succeeded (value: unknown): Promise<void> | undefined {
+    try {
+      this.returned(value)
+    } catch (error) {
+      return this.#failed(error)
+    }
+    this.tools.counters.handled++
+    const telling = this.#rules.lifecycle.handled(this.message, value)
+    if (telling === undefined) {
+      this.#settle(0)
+      return undefined
+    }
+    return this.#limited(telling, 'onHandled hook').then(noop, late => this.#late(late)).then(() => this.#settle(0))
   }
 
   #failed (thrown: unknown): Promise<void> | undefined {
     if (this.message.closing) {
-      this.message.finish()
-      this.#reception.interrupted()
+      this.#interrupt()
       return undefined
     }
-    this.#counters.failed++
+    const isInvalid = this.message.isInvalid(thrown)
+    const { retry } = this.#rules
+    if (retry !== undefined && this.#retries < retry.attempts && !isInvalid) return this.#again(retry, thrown)
+    this.#attempted++
+    this.tools.counters.failed++
     const error = toError(thrown)
-    const handling = this.#scope.handleError(error, this.message)
-    if (handling === undefined) {
-      this.gaveUp(error)
-      this.#settle(HANDLER_FAILED)
+    this.observer?.failed(error)
+    const reasonCode = isInvalid ? PAYLOAD_FORMAT_INVALID : HANDLER_FAILED
+    const telling = this.#rules.lifecycle.failed(error, this.message)
+    if (telling === undefined) return this.#giveUp(error, reasonCode)
+    // One that never ends would hold the acknowledgement, and with it all later ones.
+    return this.#limited(telling, 'error handler').then(noop, late => this.#late(late)).then(() => this.#giveUp(error, reasonCode))
+  }
+
+  /** Waits with its place in the order kept: what is behind it on the same topic waits too. */
+  async #again (retry: Retry, thrown: unknown): Promise<void> {
+    const wait = retry.wait(this.#retries++)
+    this.message.log.warn({ err: toError(thrown), retry: this.#retries, wait }, 'MQTT handler failed, trying again')
+    this.message.renew()
+    try {
+      await pause(wait, undefined, { signal: this.message.signal })
+    } catch {
+      this.#interrupt()
+      return
+    }
+    await this.#attempt()
+  }
+
+  #giveUp (error: Error, reasonCode: number): Promise<void> | undefined {
+    this.gaveUp(error)
+    const burying = this.bury(error)
+    if (burying === undefined) {
+      this.#settle(reasonCode)
       return undefined
     }
-    // One that never ends would hold the acknowledgement, and with it all later ones.
-    return this.#limited(handling, 'error handler').then(noop, late => this.#late(late)).then(() => {
-      this.gaveUp(error)
-      this.#settle(HANDLER_FAILED)
+    return burying.then(done => {
+      if (done) this.#settle(reasonCode)
+      else this.#interrupt()
     })
+  }
+
+  /** The application closes: the message stays unacknowledged, so that a kept session gets it again. */
+  #interrupt (): void {
+    this.message.finish()
+    this.reception.interrupted()
   }
 
   #late (error: Error): void {
@@ -107,7 +206,7 @@ abstract class HandlerJob implements Job {
   }
 
   #limited (running: PromiseLike<unknown>, who: string): Promise<unknown> {
-    const limit = this.#limit
+    const limit = this.#rules.handlerTimeout
     if (limit === 0) return Promise.resolve(running)
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -124,7 +223,7 @@ abstract class HandlerJob implements Job {
 
   #settle (reasonCode: number): void {
     this.message.finish()
-    this.#reception.settled(reasonCode)
+    this.reception.settled(reasonCode)
   }
 }
 
@@ -132,51 +231,85 @@ abstract class HandlerJob implements Job {
 export class RouteJob extends HandlerJob {
   readonly #route: MqttRoute
   readonly #reply: ReplySink | undefined
+  /** Those of the moment when it began: some may come or go meanwhile. */
+  readonly #handlers: readonly Handler[]
+  #done = 0
+  #found: unknown
 
-  constructor (route: MqttRoute, message: InboundMessage, reception: Reception, counters: HandlingCounters, reply: ReplySink | undefined) {
-    super(route.definition.track, route.definition.scope, route.definition.handlerTimeout, message, reception, counters)
+  constructor (route: MqttRoute, message: InboundMessage, reception: Reception, tools: HandlingTools, reply: ReplySink | undefined, observer: Observer | undefined) {
+    super(route.definition, message, reception, tools, observer)
     this.#route = route
     this.#reply = reply
+    this.#handlers = route.handlers
   }
 
-  protected handle (): unknown {
-    const { handlers, context } = this.#route
-    return handlers.length === 1 ? handlers[0]!.call(context, this.message) : this.#each(handlers, 0)
+  /** What the first handler returned that is not undefined. */
+  protected handle (attempt: number): unknown {
+    const handlers = this.#handlers
+    if (handlers.length === 1) return handlers[0]!.call(this.#route.context, this.message)
+    while (this.#done < handlers.length) {
+      const result = handlers[this.#done]!.call(this.#route.context, this.message)
+      if (isThenable(result)) {
+        return Promise.resolve(result).then(value => {
+          if (!this.isCurrent(attempt)) return undefined
+          this.#handled(value)
+          return this.handle(attempt)
+        })
+      }
+      this.#handled(result)
+    }
+    return this.#found
   }
 
   protected override returned (value: unknown): void {
-    this.#reply?.returned(this.#route, value)
+    this.observer?.returned(this.#route, value)
+    if (this.#reply === undefined) return
+    const { serialize } = this.#route.definition.lifecycle
+    this.#reply.returned(this.#route, serialize !== undefined && isJson(value) ? serialize(value) : value)
   }
 
   protected override gaveUp (error: Error): void {
     this.#reply?.failed(this.#route, error)
   }
 
-  /** What the first handler returned that is not undefined. */
-  #each (handlers: readonly Handler[], from: number, found?: unknown): unknown {
-    for (let i = from; i < handlers.length; i++) {
-      const result = handlers[i]!.call(this.#route.context, this.message)
-      if (isThenable(result)) return Promise.resolve(result).then(value => this.#each(handlers, i + 1, found === undefined ? value : found))
-      if (found === undefined) found = result
+  protected override bury (error: Error): Promise<boolean> | undefined {
+    const { deadLetter } = this.#route.definition
+    if (deadLetter === undefined) return undefined
+    if (deadLetter === this.message.absoluteTopic) {
+      this.message.log.error({ err: error }, 'MQTT dead letter failed: it came from its own topic')
+      return undefined
     }
-    return found
+    return this.tools.deadLetters.send(deadLetter, this.message, error).then(() => true, failure => {
+      if ((failure as { code?: unknown }).code === 'FST_MQTT_CLOSED') return false
+      this.message.log.error({ err: failure }, 'MQTT dead letter failed')
+      return true
+    })
+  }
+
+  #handled (value: unknown): void {
+    this.#done++
+    if (this.#found === undefined) this.#found = value
   }
 }
 
 /** The not-found handler on one message. */
 export class NotFoundJob extends HandlerJob {
-  readonly #scope: Scope
-  readonly #handler: Handler
+  readonly #notFound: NotFound
 
-  constructor (track: Track, { scope, handler }: NotFound, limit: number, message: InboundMessage, reception: Reception, counters: HandlingCounters) {
-    super(track, scope, limit, message, reception, counters)
-    this.#scope = scope
-    this.#handler = handler
+  constructor (notFound: NotFound, message: InboundMessage, reception: Reception, tools: HandlingTools, observer: Observer | undefined) {
+    super(notFound.rules, message, reception, tools, observer)
+    this.#notFound = notFound
   }
 
   protected handle (): unknown {
-    return this.#handler.call(this.#scope.instance, this.message)
+    const { scope, handler } = this.#notFound
+    return handler.call(scope.instance, this.message)
   }
+}
+
+/** What `publish` would send as JSON, if left to itself. */
+function isJson (value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !(value instanceof ArrayBuffer) && !(value instanceof SharedArrayBuffer)
 }
 
 function noop (): void {}

@@ -1,10 +1,13 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { FST_MQTT_INVALID_BODY } from '../errors.ts'
 import type { Message, QoS, ReceivedProperties } from '../types.ts'
 import { stripPrefix } from '../topics/prefix.ts'
+import { Body } from '../wire/body.ts'
 import type { Publish } from '../wire/decode.ts'
-import { parseBody, parseJsonBody } from '../wire/body.ts'
 import type { MqttRoute } from './route.ts'
+import type { BodyCheck } from './schema.ts'
 import type { Scope } from './scope.ts'
+import { isThenable } from './thenable.ts'
 
 /** Not worth a copy. */
 const SMALL = 8 * 1024
@@ -28,7 +31,10 @@ export class InboundMessage implements Message {
   readonly route: MqttRoute | undefined
   readonly receivedAt = Date.now()
   readonly #scope: Scope
+  #parsed: Body | undefined
+  /** What a schema's check has made of it. */
   #body: unknown = kUnparsed
+  #invalid: unknown
   #log: FastifyBaseLogger | undefined
   #abort: AbortController | undefined
 
@@ -54,16 +60,34 @@ export class InboundMessage implements Message {
   }
 
   get body (): unknown {
-    if (this.#body === kUnparsed) this.#body = parseBody(this.payload, this.#scope.parseJson)
-    return this.#body
+    return this.#body === kUnparsed ? this.#read(body => body.as(this.route?.definition.parse ?? 'auto')) : this.#body
   }
 
   json<T = unknown> (): T {
-    return parseJsonBody(this.payload, this.#scope.parseJson) as T
+    return this.#read(body => body.json()) as T
   }
 
   text (): string {
     return this.payload.toString()
+  }
+
+  /** Takes the body through a route's schema, which may change it. */
+  validate (check: BodyCheck): void | Promise<void> {
+    try {
+      const checked = check(this.body)
+      if (!isThenable(checked)) {
+        this.#body = checked
+        return undefined
+      }
+      return Promise.resolve(checked).then(body => { this.#body = body }, error => this.#fail(error))
+    } catch (error) {
+      return this.#fail(error)
+    }
+  }
+
+  /** True for the error that said that this message's body is not valid: another time it would be no better. */
+  isInvalid (error: unknown): boolean {
+    return error !== undefined && error === this.#invalid
   }
 
   get log (): FastifyBaseLogger {
@@ -104,6 +128,26 @@ export class InboundMessage implements Message {
   /** The handlers are done: nothing needs to be aborted any more. */
   finish (): void {
     if (this.#abort !== undefined) this.#scope.release(this.#abort)
+  }
+
+  /** The handlers are called once more: with a signal that is not aborted. */
+  renew (): void {
+    this.finish()
+    this.#abort = undefined
+  }
+
+  #read (as: (body: Body) => unknown): unknown {
+    this.#parsed ??= new Body(this.payload, this.#scope.json)
+    try {
+      return as(this.#parsed)
+    } catch (error) {
+      return this.#fail(error)
+    }
+  }
+
+  #fail (error: unknown): never {
+    if (error instanceof FST_MQTT_INVALID_BODY) this.#invalid = error
+    throw error
   }
 }
 

@@ -2,7 +2,7 @@ import type { Subscription, SubscriptionOptions } from '../connection/subscripti
 import { FST_MQTT_OPTIONS, FST_MQTT_ROUTE_DUPLICATE, FST_MQTT_ROUTE_UNKNOWN } from '../errors.ts'
 import { Track } from '../inbox/scheduler.ts'
 import type { Converter } from '../topics/converters.ts'
-import type { TopicDefinition } from '../topics/define.ts'
+import type { TopicDefinition, TopicSchema } from '../topics/define.ts'
 import { validateFilter } from '../topics/filter.ts'
 import { FST_MQTT_PARAM } from '../topics/errors.ts'
 import { parsePattern } from '../topics/pattern.ts'
@@ -10,9 +10,12 @@ import { addPrefix, withPrefix } from '../topics/prefix.ts'
 import { overflow } from '../topics/text.ts'
 import { Router, type Match } from '../topics/router.ts'
 import type { Handler, RouteOptions } from '../types.ts'
+import { Lifecycle } from './lifecycle.ts'
 import { nearest } from './nearest.ts'
+import { Retry } from './retry.ts'
 import { MqttRoute, type RouteDefinition } from './route.ts'
 import { subscriptionOptions, validateRouteOptions } from './route-options.ts'
+import { compileBody, compileJson } from './schema.ts'
 import type { Scope } from './scope.ts'
 
 /** What the registry needs of the ledger of subscriptions. */
@@ -40,6 +43,8 @@ export class Registry {
   readonly #named = new Map<string, MqttRoute>()
   /** By the handler's name, which counts only as long as one route alone has it. */
   readonly #handlerNames = new Map<string, Set<MqttRoute>>()
+  /** Compiles schemas: at once when the application is ready, till then later, since compilers and shared schemas may come after routes. */
+  #uncompiled: Array<() => void> | undefined = []
   /** Called when a name has come or gone. */
   onNames: () => void = () => {}
 
@@ -68,6 +73,13 @@ export class Registry {
     else if (handler !== undefined && handler.name !== '') this.#nameByHandler(handler.name, route)
     this.onNames()
     return route
+  }
+
+  /** The application is ready: no compiler and no shared schema comes any more. */
+  compile (): void {
+    const uncompiled = this.#uncompiled ?? []
+    this.#uncompiled = undefined
+    for (const compile of uncompiled) compile()
   }
 
   /** Every route whose pattern matches, in order of registration. */
@@ -116,7 +128,11 @@ export class Registry {
     if (group !== false) validateFilter(filter)
     if (group !== false && options.noLocal === true) throw FST_MQTT_OPTIONS('noLocal: a shared subscription (option group) must not have it (MQTT 5 section 3.8.3.1)')
     const name = options.name ?? (isDefinition ? topic.name : undefined)
+    const lifecycle = new Lifecycle(scope, { preHandler: asList(options.preHandler), onError: asList(options.onError) })
+    const schema = options.schema ?? (isDefinition ? topic.schema : undefined)
+    if (schema !== undefined) this.#compile(lifecycle, declared, schema)
     return {
+      lifecycle,
       scope,
       context,
       name,
@@ -128,9 +144,22 @@ export class Registry {
       filter,
       ackOnReceipt: options.ack === 'received',
       handlerTimeout: options.handlerTimeout ?? handlerTimeout,
+      parse: options.parse ?? 'auto',
+      retry: options.retry === undefined ? undefined : new Retry(options.retry),
+      deadLetter: options.deadLetter === undefined || absolute ? options.deadLetter : this.prefixedTopic(options.deadLetter),
       track: new Track({ concurrency: options.concurrency ?? concurrency, order: options.order ?? order }),
       config: options.config
     }
+  }
+
+  #compile (lifecycle: Lifecycle, pattern: string, { payload, reply }: TopicSchema): void {
+    const { instance } = lifecycle.scope
+    const compile = (): void => {
+      if (payload !== undefined) lifecycle.checkBody(compileBody(instance, payload, pattern))
+      if (reply !== undefined) lifecycle.serialize = compileJson(instance, reply, pattern)
+    }
+    if (this.#uncompiled === undefined) compile()
+    else this.#uncompiled.push(compile)
   }
 
   #nameByHandler (name: string, route: MqttRoute): void {
@@ -178,4 +207,8 @@ export class Registry {
 function below (mqttPrefix: string, pattern: string): string {
   if (mqttPrefix === '' || typeof pattern !== 'string') return pattern
   return pattern === '' ? mqttPrefix : `${mqttPrefix}/${pattern}`
+}
+
+function asList<T> (value: T | readonly T[] | undefined): readonly T[] {
+  return value === undefined ? [] : Array.isArray(value) ? [...value as readonly T[]] : [value as T]
 }

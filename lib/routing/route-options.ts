@@ -1,9 +1,11 @@
 import { FST_MQTT_OPTIONS } from '../errors.ts'
 import type { RouteOptions, SubscribeOptions } from '../types.ts'
 import type { SubscriptionOptions } from '../connection/subscription.ts'
+import { topicNameError } from '../topics/topic.ts'
 
 type Check = { readonly test: (value: unknown) => boolean, readonly must: string }
 
+const hooks: Check = { test: value => typeof value === 'function' || (Array.isArray(value) && value.every(hook => typeof hook === 'function')), must: 'must be a function, or an array of functions' }
 const boolean: Check = { test: value => typeof value === 'boolean', must: 'must be a boolean' }
 const text: Check = { test: value => typeof value === 'string' && value !== '', must: 'must be a string that is not empty' }
 
@@ -23,7 +25,18 @@ const routeChecks: Readonly<Record<keyof RouteOptions, Check>> = {
   concurrency: { test: value => Number.isSafeInteger(value) && (value as number) >= 1, must: 'must be a whole number, 1 or more' },
   order: { test: value => value === 'topic' || value === 'none', must: "must be 'topic' or 'none'" },
   handlerTimeout: { test: value => typeof value === 'number' && value >= 0 && value < 2 ** 31, must: 'must be a number of milliseconds, 0 to 2 147 483 647' },
+  parse: { test: value => value === 'auto' || value === 'json' || value === 'text' || value === 'buffer', must: "must be 'auto', 'json', 'text' or 'buffer'" },
+  schema: { test: isSchemas, must: 'must be an object with the schemas payload and reply, or one of them' },
+  // By the class that it makes.
+  retry: { test: () => true, must: '' },
+  deadLetter: { test: value => typeof value === 'string' && topicNameError(value) === null, must: 'must be a topic, without wildcards' },
+  preHandler: hooks,
+  onError: hooks,
   config: { test: () => true, must: '' }
+}
+
+function isSchemas (value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).every(key => key === 'payload' || key === 'reply')
 }
 
 /** MQTT 5 section 4.8.2: a share name holds none of `/`, `+`, `#` and is not empty. */

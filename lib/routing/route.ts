@@ -1,15 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 import type { Subscription } from '../connection/subscription.ts'
 import { FST_MQTT_OPTIONS } from '../errors.ts'
-import type { Track } from '../inbox/scheduler.ts'
 import { buildTopic } from '../topics/build.ts'
 import type { Pattern } from '../topics/pattern.ts'
-import type { Granted, Handler, Route } from '../types.ts'
+import type { Granted, Handler, ParseMode, Route } from '../types.ts'
+import type { HandlingRules } from './handler-job.ts'
 import { isAbsolute } from './route-options.ts'
 import type { Scope } from './scope.ts'
 
 /** What a route is made of, after its options were checked and its defaults filled in. */
-export interface RouteDefinition {
+export interface RouteDefinition extends HandlingRules {
   readonly scope: Scope
   /** What `this` is in the handlers: the scope's instance, or a controller's own. */
   readonly context: object
@@ -24,8 +24,9 @@ export interface RouteDefinition {
   readonly portable: boolean
   readonly filter: string
   readonly ackOnReceipt: boolean
-  readonly handlerTimeout: number
-  readonly track: Track
+  readonly parse: ParseMode
+  /** As the broker sees it. */
+  readonly deadLetter: string | undefined
   readonly config: unknown
 }
 

@@ -1,17 +1,21 @@
 import type { FastifyInstance } from 'fastify'
 import { FST_MQTT_OPTIONS } from '../errors.ts'
 import { trimSlashes } from '../topics/prefix.ts'
-import type { ErrorHandler, Handler, Message } from '../types.ts'
-import type { JsonParser } from '../wire/body.ts'
-import { isThenable } from './thenable.ts'
+import type { ErrorHandler, Message } from '../types.ts'
+import type { JsonReader } from '../wire/body.ts'
+import { Hooks } from './hooks.ts'
+import { isThenable, toError } from './thenable.ts'
 
 /** What is encapsulated: one Fastify instance's side of a connection. */
 export class Scope {
   readonly instance: FastifyInstance
   readonly parent: Scope | undefined
-  readonly parseJson: JsonParser
+  readonly json: JsonReader
+  readonly hooks: Hooks
   /** Put before the patterns of routes that are declared here; it may hold placeholders. Without slashes at its ends. */
   readonly mqttPrefix: string
+  /** The part of it that is not of the scopes around this one. */
+  readonly ownPrefix: string
   readonly #root: Scope
   readonly #running = new Set<AbortController>()
   #closing: Error | undefined
@@ -21,8 +25,10 @@ export class Scope {
     this.instance = instance
     this.parent = parent
     this.mqttPrefix = [parent?.mqttPrefix ?? '', mqttPrefix].filter(part => part !== '').join('/')
+    this.ownPrefix = mqttPrefix
     this.#root = parent === undefined ? this : parent.#root
-    this.parseJson = parent?.parseJson ?? fastifyJsonParser(instance)
+    this.json = parent?.json ?? { parse: fastifyJsonParser(instance), limit: instance.initialConfig.bodyLimit ?? Infinity }
+    this.hooks = new Hooks(parent?.hooks)
   }
 
   /**
@@ -41,25 +47,25 @@ export class Scope {
   }
 
   /**
-   * Hands an error to the nearest error handler, up to the default, which logs it. Gives a promise only when the handler
-   * does, and never rejects: what an error handler throws is logged.
+   * Hands an error to the nearest error handler, up to the default, which logs it. What an error handler throws goes to the
+   * next one out, as in Fastify. Gives a promise only when a handler does, and never rejects.
    */
   handleError (error: Error, message: Message): Promise<void> | undefined {
+    const scope = this.#withErrorHandler()
+    const further = (second: unknown): Promise<void> | undefined => (scope?.parent ?? NOBODY).handleError(toError(second), message)
     try {
-      const result = this.#callErrorHandler(error, message)
-      return isThenable(result) ? Promise.resolve(result).then(noop, second => logSecond(second, message)) : undefined
+      // Logging may throw, too: it looks at what was thrown.
+      const result = scope === undefined ? message.log.error({ err: error }, 'MQTT handler failed') : scope.#errorHandler!.call(scope.instance, error, message)
+      return isThenable(result) ? Promise.resolve(result).then(noop, further) : undefined
     } catch (second) {
-      logSecond(second, message)
-      return undefined
+      return further(second)
     }
   }
 
-  #callErrorHandler (error: Error, message: Message): unknown {
-    for (let scope: Scope | undefined = this; scope !== undefined; scope = scope.parent) {
-      if (scope.#errorHandler !== undefined) return scope.#errorHandler.call(scope.instance, error, message)
-    }
-    message.log.error({ err: error }, 'MQTT handler failed')
-    return undefined
+  #withErrorHandler (): Scope | undefined {
+    let scope: Scope | undefined = this
+    while (scope !== undefined && scope.#errorHandler === undefined) scope = scope.parent
+    return scope
   }
 
   /** Why the signals of all handlers are aborted; undefined until the application closes. */
@@ -85,19 +91,17 @@ export class Scope {
   }
 }
 
-function logSecond (error: unknown, message: Message): void {
-  message.log.error({ err: error }, 'MQTT error handler failed')
+/** Further out than the outermost scope there is the log. */
+const NOBODY: Pick<Scope, 'handleError'> = {
+  handleError (error, message) {
+    message.log.error({ err: error }, 'MQTT error handler failed')
+    return undefined
+  }
 }
 
 function noop (): void {}
 
-/** The handler of messages that no route matched. */
-export interface NotFound {
-  readonly scope: Scope
-  readonly handler: Handler
-}
-
-function fastifyJsonParser (instance: FastifyInstance): JsonParser {
+function fastifyJsonParser (instance: FastifyInstance): JsonReader['parse'] {
   const parse = instance.getDefaultJsonParser('error', 'error')
   return text => {
     let result: unknown
