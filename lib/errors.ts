@@ -122,6 +122,22 @@ export function unsent (thrown: unknown): Promise<never> {
   return rejected(error)
 }
 
+/**
+ * Runs what looks at a caller's objects. Whatever is thrown there that is no error of ours, by a getter or a Proxy, comes out as one.
+ *
+ * @throws `FST_MQTT_OPTIONS`
+ */
+export function reading<T> (read: () => T): T {
+  try {
+    return read()
+  } catch (thrown) {
+    if (isOurs(thrown)) throw thrown
+    const error = FST_MQTT_OPTIONS('What was given cannot be read: it throws')
+    error.cause = thrown
+    throw error
+  }
+}
+
 function isOurs (thrown: unknown): thrown is MqttError {
   try {
     return Object.hasOwn(errors, (thrown as MqttError).code)

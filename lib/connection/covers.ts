@@ -12,6 +12,8 @@ export class Covers {
   /** Shared ones, by the filter inside. */
   readonly #shared = new FilterTree<Subscription>()
   readonly #onOverlap: (one: string, other: string) => void
+  /** Pairs to be told, when all that is declared in this turn has its place. */
+  #overlaps: Array<[Subscription, Subscription]> = []
   #active = false
 
   constructor (onOverlap: (one: string, other: string) => void) {
@@ -103,9 +105,17 @@ export class Covers {
     }
   }
 
+  /** Of two that a third brings the messages of, neither is subscribed, so nothing comes twice. */
   #tell (one: Subscription, other: Subscription): void {
-    const [first, second] = [one.filter, other.filter].sort()
-    this.#onOverlap(first!, second!)
+    this.#overlaps.push([one, other])
+    if (this.#overlaps.length > 1) return
+    queueMicrotask(() => {
+      for (const pair of this.#overlaps.splice(0)) {
+        if (!this.#active || pair.some(({ wanted, coveredBy }) => !wanted || coveredBy !== undefined)) continue
+        const [first, second] = pair.map(({ filter }) => filter).sort()
+        this.#onOverlap(first!, second!)
+      }
+    })
   }
 
   /** A cover asks for the highest QoS of all that it stands for. */

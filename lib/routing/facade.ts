@@ -1,7 +1,7 @@
 import type { Connection } from '../connection/connection.ts'
 import type { Subscription } from '../connection/subscription.ts'
 import type { Subscriptions } from '../connection/subscriptions.ts'
-import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, unsent } from '../errors.ts'
+import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, reading, unsent } from '../errors.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import { isTopicDefinition, takeTopic, type TopicDefinition } from '../topics/define.ts'
 import { parseShare, validateFilter } from '../topics/filter.ts'
@@ -13,7 +13,7 @@ import { decoratedTopics, methodHandler } from './decorators.ts'
 import type { HookName } from './hooks.ts'
 import type { NotFoundHandlers } from './not-found.ts'
 import type { Registry } from './registry.ts'
-import { isAbsolute, subscriptionOptions, validateSubscribeOptions } from './route-options.ts'
+import { isAbsolute, subscriptionOptions, checkSubscribeOptions } from './route-options.ts'
 import type { Scope } from './scope.ts'
 
 /** What all scopes of one connection share. */
@@ -63,14 +63,14 @@ export class Facade implements Omit<MultiMqtt, Generic> {
 
   route (route: RouteOptions & { topic: string | TopicDefinition, handler?: Handler }): Route {
     if (typeof route !== 'object' || route === null) throw FST_MQTT_OPTIONS('route: must be an object with topic and handler')
-    const { topic, handler, ...options } = route
+    const { topic, handler, ...options } = reading(() => ({ ...route }))
     if (topic === undefined) throw FST_MQTT_OPTIONS('topic: a route needs a pattern')
     return this.#add(topic, options, handler)
   }
 
   controller (instance: object): Route[] {
     if (typeof instance !== 'object' || instance === null) throw FST_MQTT_OPTIONS('controller: must be an object of a class with @topic methods')
-    const topics = decoratedTopics(instance)
+    const topics = reading(() => decoratedTopics(instance))
     if (topics.length === 0) throw FST_MQTT_OPTIONS('controller: the object has no method with @topic')
     const routes: Route[] = []
     try {
@@ -92,9 +92,9 @@ export class Facade implements Omit<MultiMqtt, Generic> {
     return granted
   }
 
-  async #subscribe (filters: string | readonly string[], options: SubscribeOptions): Promise<Granted[]> {
-    validateSubscribeOptions(options)
-    const absolute = this.#absoluteFilters(filters, options.absolute ?? false)
+  async #subscribe (filters: string | readonly string[], given: SubscribeOptions): Promise<Granted[]> {
+    const options = reading(() => checkSubscribeOptions(given))
+    const absolute = reading(() => this.#absoluteFilters(filters, options.absolute ?? false))
     if (options.noLocal === true && absolute.some(filter => parseShare(filter) !== null)) {
       throw FST_MQTT_OPTIONS('noLocal: a shared subscription must not have it (MQTT 5 section 3.8.3.1)')
     }
@@ -120,7 +120,7 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   }
 
   async unsubscribe (filters: string | readonly string[], options?: { absolute?: boolean | undefined }): Promise<void> {
-    await this.#unsubscribe(this.#absoluteFilters(filters, isAbsolute('unsubscribe', options)))
+    await this.#unsubscribe(reading(() => this.#absoluteFilters(filters, isAbsolute('unsubscribe', options))))
   }
 
   async unsubscribeAll (): Promise<void> {
@@ -146,16 +146,20 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   }
 
   topicFor (name: string | TopicDefinition, params?: object, options?: { absolute?: boolean | undefined }): string {
-    if (!isTopicDefinition(name)) return this.#parts.registry.find(name).topicFor(params, options)
-    const topic = name.topicFor(params as never)
-    return isAbsolute('topicFor', options) ? this.#parts.registry.prefixedTopic(topic) : topic
+    return reading(() => {
+      if (!isTopicDefinition(name)) return this.#parts.registry.find(name).topicFor(params, options)
+      const topic = name.topicFor(params as never)
+      return isAbsolute('topicFor', options) ? this.#parts.registry.prefixedTopic(topic) : topic
+    })
   }
 
   filterFor (name: string | TopicDefinition, options?: { absolute?: boolean | undefined }): string {
-    const absolute = isAbsolute('filterFor', options)
-    if (isTopicDefinition(name)) return absolute ? this.#parts.registry.prefixedFilter(name.filter) : name.filter
-    const { definition } = this.#parts.registry.find(name)
-    return absolute ? definition.absolutePattern.filter : definition.pattern.filter
+    return reading(() => {
+      const absolute = isAbsolute('filterFor', options)
+      if (isTopicDefinition(name)) return absolute ? this.#parts.registry.prefixedFilter(name.filter) : name.filter
+      const { definition } = this.#parts.registry.find(name)
+      return absolute ? definition.absolutePattern.filter : definition.pattern.filter
+    })
   }
 
   printTopics (): string {
@@ -184,7 +188,7 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   }
 
   attach (workerOrPool: WorkerLike): void {
-    this.#parts.attach(workerOrPool)
+    reading(() => this.#parts.attach(workerOrPool))
   }
 
   status (): Status {
@@ -192,7 +196,7 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   }
 
   #add (topic: string | TopicDefinition, options: RouteOptions, handler: Handler | undefined): Route {
-    return this.#parts.registry.add(this.#scope, this.#scope.instance, topic, options, handler)
+    return reading(() => this.#parts.registry.add(this.#scope, this.#scope.instance, topic, options, handler))
   }
 
   #absoluteFilters (filters: string | readonly string[], absolute: boolean): string[] {

@@ -42,7 +42,7 @@ export class Hooks {
 
   /** @throws `FST_MQTT_OPTIONS` */
   add<N extends HookName> (name: N, hook: MqttHooks[N], instance: FastifyInstance): void {
-    if (!NAMES.has(name)) throw FST_MQTT_OPTIONS(`addHook: there is no hook "${String(name)}" (known: ${[...NAMES].join(', ')})`)
+    if (!NAMES.has(name)) throw FST_MQTT_OPTIONS(`addHook: there is no hook ${typeof name === 'string' ? `"${String(name)}"` : 'that is no string'} (known: ${[...NAMES].join(', ')})`)
     if (typeof hook !== 'function') throw FST_MQTT_OPTIONS(`addHook: the hook ${name} must be a function`)
     this.#own.set(name, [...this.#own.get(name) ?? NONE, hook])
     this.#shared.added.push({ name, hook, instance })

@@ -1,4 +1,4 @@
-import { FST_MQTT_CLOSED, FST_MQTT_PROPERTY, FST_MQTT_TOPIC } from '../errors.ts'
+import { FST_MQTT_CLOSED, FST_MQTT_PROPERTY, FST_MQTT_TOPIC, reading } from '../errors.ts'
 import { Reception } from '../inbox/inbox.ts'
 import type { Scheduler } from '../inbox/scheduler.ts'
 import type { PublishRecord, Recorder } from '../outbox/recorder.ts'
@@ -34,7 +34,7 @@ export class Injector {
 
   /** See `MultiMqtt.inject`. */
   async inject (message: InjectMessage): Promise<InjectResult> {
-    const publish = this.#read(message)
+    const publish = reading(() => this.#read(message))
     await this.#options.ready()
     if (this.#closed) throw closed()
     const records: PublishRecord[] = []

@@ -14,7 +14,7 @@ import { Lifecycle } from './lifecycle.ts'
 import { nearest } from './nearest.ts'
 import { Retry } from './retry.ts'
 import { MqttRoute, type RouteDefinition } from './route.ts'
-import { subscriptionOptions, validateRouteOptions } from './route-options.ts'
+import { subscriptionOptions, checkRouteOptions } from './route-options.ts'
 import { compileBody, compileJson } from './schema.ts'
 import type { Scope } from './scope.ts'
 
@@ -54,8 +54,8 @@ export class Registry {
   }
 
   /** Declares a route. `context` is what `this` will be in its handlers. */
-  add (scope: Scope, context: object, topic: string | TopicDefinition, options: RouteOptions, handler: Handler | undefined): MqttRoute {
-    validateRouteOptions(options)
+  add (scope: Scope, context: object, topic: string | TopicDefinition, given: RouteOptions, handler: Handler | undefined): MqttRoute {
+    const options = checkRouteOptions(given)
     if (handler !== undefined && typeof handler !== 'function') throw FST_MQTT_OPTIONS('The handler must be a function')
     const definition = this.#define(scope, context, topic, options)
     const { name } = definition

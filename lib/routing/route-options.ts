@@ -44,21 +44,24 @@ export function isGroup (value: unknown): boolean {
   return typeof value === 'string' && value !== '' && !/[/+#\0]/.test(value)
 }
 
-/** @throws `FST_MQTT_OPTIONS` naming the option */
-export function validateRouteOptions (options: RouteOptions): void {
-  validate('route', options, routeChecks)
+/**
+ * The options of a route, checked. What comes back is a copy, each read once: a getter could give another value the next time.
+ *
+ * @throws `FST_MQTT_OPTIONS` naming the option
+ */
+export function checkRouteOptions (options: RouteOptions): RouteOptions {
+  return check('route', options, routeChecks)
 }
 
-/** @throws `FST_MQTT_OPTIONS` naming the option */
-export function validateSubscribeOptions (options: SubscribeOptions): void {
-  validate('subscribe', options, subscribeChecks)
+/** The same for those of `subscribe`. */
+export function checkSubscribeOptions (options: SubscribeOptions): SubscribeOptions {
+  return check('subscribe', options, subscribeChecks)
 }
 
 /** Where only `absolute` can be said. */
 export function isAbsolute (what: string, options: { absolute?: boolean | undefined } | undefined): boolean {
   if (options === undefined) return false
-  validate(what, options, { absolute: boolean })
-  return options.absolute ?? false
+  return check(what, options, { absolute: boolean }).absolute ?? false
 }
 
 /** The part that goes into SUBSCRIBE, with its defaults. */
@@ -71,13 +74,17 @@ export function subscriptionOptions (options: SubscribeOptions): SubscriptionOpt
   }
 }
 
-function validate (what: string, options: object, checks: Readonly<Record<string, Check>>): void {
+function check<T extends object> (what: string, options: T, checks: Readonly<Record<string, Check>>): T {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw FST_MQTT_OPTIONS(`${what}: the options must be an object`)
   }
-  for (const [key, value] of Object.entries(options)) {
-    const check = Object.hasOwn(checks, key) ? checks[key] : undefined
-    if (check === undefined) throw FST_MQTT_OPTIONS(`${key}: unknown option of ${what} (known: ${Object.keys(checks).join(', ')})`)
-    if (value !== undefined && !check.test(value)) throw FST_MQTT_OPTIONS(`${key} ${check.must}`)
+  const checked: Record<string, unknown> = {}
+  for (const key in options) {
+    const one = Object.hasOwn(checks, key) ? checks[key] : undefined
+    if (one === undefined) throw FST_MQTT_OPTIONS(`${key}: unknown option of ${what} (known: ${Object.keys(checks).join(', ')})`)
+    const value: unknown = options[key]
+    if (value !== undefined && !one.test(value)) throw FST_MQTT_OPTIONS(`${key} ${one.must}`)
+    checked[key] = value
   }
+  return checked as T
 }

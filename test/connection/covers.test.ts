@@ -3,7 +3,7 @@ import t from 'tap'
 import { FST_MQTT_SUBSCRIBE_REFUSED, type MqttError } from '../../lib/errors.ts'
 import { Covers } from '../../lib/connection/covers.ts'
 import { Subscription } from '../../lib/connection/subscription.ts'
-import { filterCovers, filterMatches } from '../../lib/topics/filter.ts'
+import { filterCovers, filterMatches, filtersOverlap } from '../../lib/topics/filter.ts'
 import type { QoS } from '../../lib/types.ts'
 import { filter } from '../topics/arbitraries.ts'
 
@@ -55,6 +55,31 @@ t.test('whatever comes, goes and is refused: no filter that is subscribed is cov
     return true
   }), { numRuns: 3_000 })
   t.end()
+})
+
+t.test('told are the pairs that overlap and are both subscribed, and no others', async t => {
+  await fc.assert(fc.asyncProperty(fc.array(fc.record({ filter, add: fc.boolean() }), { maxLength: 14 }), async changes => {
+    const told = new Set<string>()
+    const covers = new Covers((one, other) => { told.add(`${one} ${other}`) })
+    covers.assign([], true)
+    const wanted = new Map<string, Subscription>()
+    changes.forEach(({ filter, add }, i) => {
+      const known = wanted.get(filter)
+      if (add && known === undefined) {
+        const added = subscription(filter, i + 1, 0)
+        wanted.set(filter, added)
+        covers.add(added)
+      } else if (!add && known !== undefined) {
+        wanted.delete(filter)
+        known.release(OWNER)
+        covers.remove(known)
+      }
+    })
+    await Promise.resolve()
+    const subscribed = [...wanted.values()].filter(({ coveredBy }) => coveredBy === undefined).map(({ filter }) => filter).sort()
+    const pairs = subscribed.flatMap((one, i) => subscribed.slice(i + 1).filter(other => filtersOverlap(one, other)).map(other => `${one} ${other}`))
+    t.strictSame([...told].sort(), pairs.sort())
+  }), { numRuns: 300 })
 })
 
 t.test('the subscriptions that a topic matches', t => {

@@ -4,7 +4,12 @@ import { buildApp } from '../support/app.ts'
 
 /* What JavaScript lets a caller write although the types do not. */
 
-const odd: unknown[] = [undefined, null, 0, 7, '', true, {}, [], [1], Symbol('x'), () => {}, Object.create(null), new Map(), 'a/b', 10n]
+const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+revoke()
+function refuse (): never { throw new Error('do not look') }
+/** Each throws as soon as it is looked at. */
+const throwing = [revoked, new Proxy({}, { get: refuse, has: refuse, ownKeys: refuse, getPrototypeOf: refuse }), { get topic () { return refuse() }, get qos () { return refuse() } }]
+const odd: unknown[] = [...throwing, undefined, null, 0, 7, '', true, {}, [], [1], Symbol('x'), () => {}, Object.create(null), new Map(), 'a/b', 10n]
 
 t.test('odd arguments get an error of ours, and leave nothing behind', async t => {
   const { app } = await buildApp(t, { connect: false, prefix: 'p' })
@@ -29,6 +34,13 @@ t.test('odd arguments get an error of ours, and leave nothing behind', async t =
     ['filterFor(name, it)', it => mqtt.filterFor!('known', it)],
     ['setErrorHandler(it)', it => mqtt.setErrorHandler!(it)],
     ['setNotFoundHandler(it)', it => mqtt.setNotFoundHandler!(it)],
+    ['addHook(it)', it => mqtt.addHook!(it, () => {})],
+    ['addHook(name, it)', it => mqtt.addHook!('onHandled', it)],
+    ['inject(it)', it => mqtt.inject!(it)],
+    ['inject({ properties: it })', it => mqtt.inject!({ topic: 'a', properties: it })],
+    ['topic(text, { schema: it })', it => mqtt.topic!('a', { schema: it }, () => {})],
+    ['topic(text, { retry: it })', it => mqtt.topic!('a', { retry: it }, () => {})],
+    ['topic(text, { preHandler: it })', it => mqtt.topic!('a', { preHandler: it }, () => {})],
     ['attach(it)', it => mqtt.attach!(it)],
     ['publish(it)', it => mqtt.publish!(it)],
     ['publish(text, payload, it)', it => mqtt.publish!('a', '', it, 'aborted')]
@@ -40,11 +52,11 @@ t.test('odd arguments get an error of ours, and leave nothing behind', async t =
       try {
         result = call(value)
         // Offline nothing settles by itself, and an odd value may be a good one here.
-        await Promise.race([result, new Promise(resolve => { setImmediate(resolve) })])
+        if (!throwing.includes(result as object)) await Promise.race([result, new Promise(resolve => { setImmediate(resolve) })])
       } catch (error) {
         refused++
         const { code, message } = error as { code?: string, message: string }
-        if (code === undefined || !code.startsWith('FST_MQTT_')) t.fail(`${name} with ${typeof value} ${JSON.stringify(value, (_key, each: unknown) => typeof each === 'bigint' ? 'big' : each)}: ${message}`)
+        if (code === undefined || !code.startsWith('FST_MQTT_')) t.fail(`${name} with odd[${odd.indexOf(value)}], ${typeof value}: ${message}`)
       }
       // A route that was made after all.
       for (const each of [result].flat()) await (each as { remove?: () => Promise<void> } | undefined)?.remove?.()
