@@ -42,9 +42,9 @@ export type { TopicDefinition } from './topics/define.ts'
 export type { Converter, Converters } from './topics/converters.ts'
 export type { Params } from './topics/params.ts'
 export type {
-  BodyOf, ConnectionInfo, ConnectionState, Counters, ErrorHandler, Granted, Handler, InjectMessage, InjectResult, Message, MqttHooks,
+  Answer, BodyOf, ConnectionInfo, ConnectionState, Counters, ErrorHandler, Granted, Handler, InjectMessage, InjectResult, Message, MqttHooks,
   MqttNamespaces, MultiMqtt, OnConnectHook, OnDisconnectHook, OnErrorHook, OnHandledHook, OnMessageHook, OnPublishedHook, OnPublishHook,
-  OnSubscribeHook, OnUnsubscribeHook, ParamsOf, ParseMode, PoolHandlerOptions, PoolLike, PoolTask, PreHandlerHook, ProtocolVersion,
-  PublishedMessage, PublishOptions, PublishPacket, PublishProperties, PublishResult, QoS, ReceivedProperties, ReplyOf, RequestOptions,
+  OnSubscribeHook, OnUnsubscribeHook, ParamsOf, ParseMode, PayloadOf, PoolHandlerOptions, PoolLike, PoolTask, PreHandlerHook, ProtocolVersion,
+  PublishedMessage, PublishOptions, PublishPacket, PublishProperties, PublishResult, QoS, ReceivedProperties, Reply, RequestOptions,
   RetryOptions, Route, RouteOptions, Status, SubscribeOptions, SubscriptionStatus, TypeOf, WorkerLike
 } from './types.ts'

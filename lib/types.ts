@@ -184,12 +184,13 @@ export type TypeOf<Schema> =
 /** The type of a body, by the schema of the payload. */
 export type BodyOf<Schema> = Schema extends { readonly payload: infer P } ? TypeOf<P> : unknown
 
-/** The type of an answer's body, by the schema of the reply. */
-export type ReplyOf<Schema> = Schema extends { readonly reply: infer R } ? TypeOf<R> : unknown
-
 /** A handler of a route's messages. `this` is the Fastify instance that declared the route. */
 export type Handler<Pattern extends string | TopicDefinition = string, Schema = SchemaOf<Pattern>> =
-  (this: FastifyInstance, message: Message<Pattern, Schema>) => unknown
+  (this: FastifyInstance, message: Message<Pattern, Schema>) => Answer<Schema>
+
+/** What a handler may return: where the schema says what a reply is, that, bytes that are encoded already, or nothing. */
+export type Answer<Schema> = Schema extends { readonly reply: infer R } ? Returned<TypeOf<R>> | PromiseLike<Returned<TypeOf<R>>> : unknown
+type Returned<T> = T | Uint8Array | undefined | void
 
 /** What the broker said when it accepted the connection (MQTT 5 section 3.2.2.3; before that, what its version allows). */
 export interface ConnectionInfo {
@@ -256,7 +257,7 @@ export interface MqttHooks {
 export type ErrorHandler = (this: FastifyInstance, error: Error, message: Message) => unknown
 
 /** The schemas of a definition; those of a pattern are yet to be given. */
-export type SchemaIn<Pattern> = Pattern extends TopicDefinition<any, infer S> ? Exclude<S, undefined> : TopicSchema
+export type SchemaIn<Pattern> = Pattern extends TopicDefinition<any, infer S extends TopicSchema> ? S : TopicSchema
 
 /** A route: a pattern and its handlers. */
 export interface Route<Pattern extends string | TopicDefinition = string, Schema = SchemaOf<Pattern>> {
@@ -305,6 +306,12 @@ export interface Counters {
   oversize: number
   reconnects: number
 }
+
+/** What is published to a definition's topics: what its payload schema says, or bytes that are encoded already. */
+export type PayloadOf<D> = SchemaOf<D> extends { readonly payload: infer P } ? TypeOf<P> | Uint8Array : unknown
+
+/** The answer to a request; its `body` has the type of the definition's reply schema. It is the answerer who keeps to that. */
+export type Reply<D> = Message<string, SchemaOf<D> extends { readonly reply: infer R } ? { readonly payload: R } : unknown>
 
 /** What a definition's placeholders need, before the payload. */
 export type TopicArguments<D> = [keyof ParamsOf<D>] extends [never] ? [] : [params: ParamsOf<D>]
@@ -364,7 +371,7 @@ export interface MultiMqtt {
    * `FST_MQTT_TIMEOUT`, `FST_MQTT_ABORTED`, `FST_MQTT_POISON`, `FST_MQTT_SESSION_LOST`, `FST_MQTT_CLOSED`
    */
   publish (topic: string, payload?: unknown, options?: PublishOptions): Promise<PublishResult>
-  publish<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: unknown, options?: PublishOptions]): Promise<PublishResult>
+  publish<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: PayloadOf<D>, options?: PublishOptions]): Promise<PublishResult>
 
   /**
    * Publishes a message and resolves with the answer to it: what a handler of it returned, here or in any MQTT 5 client
@@ -377,7 +384,7 @@ export interface MultiMqtt {
    * answer.json()
    */
   request (topic: string, payload?: unknown, options?: RequestOptions): Promise<Message>
-  request<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: unknown, options?: RequestOptions]): Promise<Message>
+  request<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: PayloadOf<D>, options?: RequestOptions]): Promise<Reply<D>>
 
   /**
    * Builds a topic of a named route, relative to the prefix unless `absolute`.

@@ -1,6 +1,6 @@
 import { FST_MQTT_NO_PLUGIN, unsent } from '../lib/errors.ts'
 import { isTopicDefinition, takeTopic, type TopicDefinition } from '../lib/topics/define.ts'
-import type { MultiMqtt, ParamsOf, PublishOptions, PublishResult, RequestOptions, TopicArguments } from '../lib/types.ts'
+import type { MultiMqtt, ParamsOf, PayloadOf, PublishOptions, PublishResult, Reply, RequestOptions, TopicArguments } from '../lib/types.ts'
 import type { WorkerClient } from './client.ts'
 import { discover } from './handshake.ts'
 import type { WorkerReply } from './reply.ts'
@@ -25,7 +25,7 @@ export interface WorkerMqtt {
    * @throws besides those of `app.mqtt.request`: `FST_MQTT_NO_PLUGIN`, `FST_MQTT_WORKER_TOPIC`
    */
   request (topic: string, payload?: unknown, options?: RequestOptions): Promise<WorkerReply>
-  request<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: unknown, options?: RequestOptions]): Promise<WorkerReply>
+  request<D extends TopicDefinition> (definition: D, ...args: [...params: TopicArguments<D>, payload?: PayloadOf<D>, options?: RequestOptions]): Promise<Omit<Reply<D>, 'route' | 'log'>>
   /**
    * Resolves when the application's thread has answered. Publishing does not have to wait for it.
    *
@@ -59,7 +59,7 @@ class NamespaceMqtt implements WorkerMqtt {
     }
   }
 
-  request (topic: string | TopicDefinition, ...args: unknown[]): Promise<WorkerReply> {
+  request (topic: string | TopicDefinition, ...args: unknown[]): Promise<any> {
     try {
       const name = isTopicDefinition(topic) ? takeTopic(topic, args) : topic
       return this.#open().request(name, args[0], args[1] as RequestOptions | undefined)

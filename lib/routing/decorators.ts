@@ -1,6 +1,6 @@
 import { FST_MQTT_OPTIONS } from '../errors.ts'
-import type { TopicDefinition } from '../topics/define.ts'
-import type { Handler, Message, RouteOptions } from '../types.ts'
+import type { TopicDefinition, TopicSchema } from '../topics/define.ts'
+import type { Handler, Message, RouteOptions, SchemaIn } from '../types.ts'
 
 // Node 20 to 24 have no Symbol.metadata, and decorators evaluate as soon as a decorated class does. The registered
 // symbol is the one that compilers' helpers fall back to.
@@ -29,10 +29,10 @@ interface Decorated { [kTopics]?: DecoratedTopic[] }
  *   async onNumber (message: Message<'number/<int:n>'>) {}
  * }
  */
-export function topic<const P extends string | TopicDefinition> (pattern: P, options: RouteOptions = {}) {
+export function topic<const P extends string | TopicDefinition, S extends TopicSchema = SchemaIn<P>> (pattern: P, options: RouteOptions<S> = {}) {
   return function <This, Result> (
-    _method: (this: This, message: Message<P>) => Result,
-    context: ClassMethodDecoratorContext<This, (this: This, message: Message<P>) => Result>
+    _method: (this: This, message: Message<P, S>) => Result,
+    context: ClassMethodDecoratorContext<This, (this: This, message: Message<P, S>) => Result>
   ): void {
     if (context.static) throw FST_MQTT_OPTIONS(`@topic is for methods of an object, and ${String(context.name)} is static`)
     const metadata = context.metadata as Decorated

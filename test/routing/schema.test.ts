@@ -104,7 +104,7 @@ t.test('what is returned is serialised by the schema of the reply', async t => {
   app.mqtt.topic('sum', { schema }, () => ({ sum: 5, secret: 'not in the schema' }))
   app.mqtt.topic('bytes', { schema }, () => Buffer.from('as it is'))
   app.mqtt.topic('nothing', { schema }, () => {})
-  app.mqtt.topic('wrong', { schema }, () => ({ sum: 'x' }))
+  app.mqtt.topic('wrong', { schema }, () => ({ sum: 'x' as unknown as number }))
   const properties = { responseTopic: 'me' }
   t.equal((await app.mqtt.inject({ topic: 'sum', properties })).reply!.payload.toString(), '{"sum":5}')
   t.match((await app.mqtt.inject({ topic: 'sum' })).results, [{ sum: 5, secret: String }], 'only what leaves is')
