@@ -5,7 +5,7 @@ import type { Job, Track } from '../inbox/scheduler.ts'
 import type { Handler } from '../types.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import type { Observer } from './dispatcher.ts'
-import type { Lifecycle } from './lifecycle.ts'
+import type { Lifecycle, Step } from './lifecycle.ts'
 import type { InboundMessage } from './message.ts'
 import type { NotFound } from './not-found.ts'
 import type { Retry } from './retry.ts'
@@ -55,7 +55,9 @@ abstract class HandlerJob implements Job {
   readonly #rules: HandlingRules
   protected readonly tools: HandlingTools
   protected readonly observer: Observer | undefined
-  /** How many of the steps before the handlers it has passed: a retry goes on where it failed. */
+  /** What comes before the handlers; hooks that are added meanwhile are for the next message. */
+  #before: readonly Step[] = []
+  /** How many of these it has passed: a retry goes on where it failed. */
   #passed = 0
   #retries = 0
   /** The attempt that counts. What an earlier one, whose time was up, still does is nobody's concern. */
@@ -82,6 +84,7 @@ abstract class HandlerJob implements Job {
 
   run (): Promise<void> | undefined {
     this.reception.started = true
+    this.#before = this.#rules.lifecycle.before
     return this.#attempt()
   }
 
@@ -119,9 +122,10 @@ abstract class HandlerJob implements Job {
   }
 
   #proceed (attempt: number): unknown {
-    const { before, scope } = this.#rules.lifecycle
+    const before = this.#before
+    const { instance } = this.#rules.lifecycle.scope
     while (this.#passed < before.length) {
-      const result = before[this.#passed]!.call(scope.instance, this.message)
+      const result = before[this.#passed]!.call(instance, this.message)
       if (isThenable(result)) {
         return Promise.resolve(result).then(() => {
           if (!this.isCurrent(attempt)) return undefined
@@ -202,7 +206,7 @@ abstract class HandlerJob implements Job {
   }
 
   #late (error: Error): void {
-    this.message.log.error({ err: error }, 'MQTT error handler failed')
+    this.message.log.error({ err: error }, 'MQTT hook or error handler took too long')
   }
 
   #limited (running: PromiseLike<unknown>, who: string): Promise<unknown> {
