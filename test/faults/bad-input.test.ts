@@ -17,6 +17,15 @@ t.setTimeout(90_000)
 
 /** mosquitto's, of whole packets; the payload that surely does not fit. */
 const LARGEST = 100_000
+/**
+ * The order that is checked is ours, and mosquitto 2.0.11 does not keep it for a receiver that has 20 unacknowledged: it
+ * queues the rest, and then may send a new message past that queue. An acknowledgement from behind the 20th place in flight
+ * opens the window without taking anything off the queue (db__message_delete_outgoing), and whether something is queued is
+ * not asked of a new message (db__ready_for_flight). Without the limit nothing is queued.
+ */
+const UNQUEUED = 'max_inflight_messages 0'
+/** With it goes the Receive Maximum that MQTT 5 is told; the application keeps to the same of its own accord. */
+const WINDOW = 20
 
 /** Numbered messages both ways that go on all the time, and a witness of everything that reaches the broker. */
 class Traffic {
@@ -58,7 +67,7 @@ class Traffic {
       const out = this.ledger(`ok/out/${qos}`)
       const n = out.next()
       this.#running.push(this.#app.mqtt.publish(`ok/out/${qos}`, n, { qos }).then(() => out.confirmed(n)))
-      // mosquitto ends a 3.1.1 client that has too many of QoS 2 open.
+      // Bystanders rather than a flood: whoever takes them runs in this process, too.
       if (this.#incoming > 12) continue
       const into = this.ledger(`ok/in/${qos}`)
       const m = into.next()
@@ -85,11 +94,12 @@ class Traffic {
   }
 }
 
-for (const { name, skip, start } of mosquittoSettings([`max_packet_size ${LARGEST}`])) {
+for (const { name, skip, start } of mosquittoSettings([`max_packet_size ${LARGEST}`, UNQUEUED])) {
   t.test(name, { skip }, t => {
     const prepare = async (t: Test): Promise<{ app: FastifyInstance, traffic: Traffic, largest: number }> => {
       const { options, broker } = await start(t)
-      const { app } = await buildApp(t, { ...options, workers: {} })
+      const outbox = options.protocolVersion === 5 ? { inflight: WINDOW } : {}
+      const { app } = await buildApp(t, { ...options, workers: {}, outbox })
       const traffic = new Traffic(t, app, await connectClient(t, broker!.url))
       await traffic.start()
       await connect(app)

@@ -6,7 +6,8 @@ import { waitFor } from '../support/events.ts'
 import { Ledger } from '../support/ledger.ts'
 import { mosquittoMissing, startMosquitto } from '../support/mosquitto.ts'
 
-for (const { name, skip, start } of allSettings()) {
+// With its default of 20, mosquitto 2.0.11 may reorder; see test/faults/bad-input.test.ts.
+for (const { name, skip, start } of allSettings(['max_inflight_messages 0'])) {
   t.test(name, { skip }, t => {
     t.test('a typed route gets what is published, at every QoS', async t => {
       const { options } = await start(t)

@@ -52,8 +52,8 @@ export function mosquittoSettings (config: string[] = []): Setting[] {
 }
 
 /** mosquitto in both versions, and the embedded broker. */
-export function allSettings (): Setting[] {
-  return [...mosquittoSettings(), {
+export function allSettings (config: string[] = []): Setting[] {
+  return [...mosquittoSettings(config), {
     name: 'the embedded broker',
     skip: false,
     start: async () => ({ options: { embedded: true } })
