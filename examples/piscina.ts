@@ -19,7 +19,7 @@ const app = Fastify()
 await app.register(multimqtt, { embedded: true })
 
 const pool = new Piscina({ filename: new URL('./piscina-task.js', import.meta.url).href, minThreads: 2, maxThreads: 2 })
-// Tasks that run are waited for.
+// When this runs, handlers have ended, and their tasks with them.
 app.addHook('onClose', async () => { await pool.close() })
 
 const pictures = {

@@ -29,7 +29,7 @@ async function multimqtt (app: FastifyInstance, options: MqttPluginOptions): Pro
   app.addHook('onRegister', (instance, options) => mount.registered(instance, (options as { mqttPrefix?: unknown }).mqttPrefix))
   // A truthy value resolved by these hooks would count as an error.
   app.addHook('onReady', async () => { await runtime.start() })
-  app.addHook('preClose', async () => { runtime.stop() })
+  app.addHook('preClose', async () => { await runtime.stop() })
   app.addHook('onClose', async () => { await runtime.close() })
 }
 

@@ -32,17 +32,17 @@ type Verdict = boolean | Promise<boolean>
 /** Options of the embedded broker. Neither `port` nor `ws` is on by itself. */
 export interface EmbeddedOptions {
   /** Opens TCP on this port; 0 takes a free one. */
-  port?: number
+  port?: number | undefined
   /** Where TCP listens. Default `127.0.0.1`. One that is not loopback needs `authenticate`. */
-  host?: string
+  host?: string | undefined
   /** Takes WebSockets under this path of the Fastify server, such as `'/mqtt'`. */
-  ws?: string
+  ws?: string | undefined
   /** Whether to let a client in. Without it anybody who reaches the port is let in. */
-  authenticate?: (client: EmbeddedCredentials) => Verdict
+  authenticate?: ((client: EmbeddedCredentials) => Verdict) | undefined
   /** Whether a client may publish this. MQTT 3.1.1 has no answer for no: the client is disconnected. */
-  authorizePublish?: (client: EmbeddedClient, message: EmbeddedPublish) => Verdict
+  authorizePublish?: ((client: EmbeddedClient, message: EmbeddedPublish) => Verdict) | undefined
   /** Whether a client may subscribe to this. It is told 0x80 when not. */
-  authorizeSubscribe?: (client: EmbeddedClient, subscription: EmbeddedSubscribe) => Verdict
+  authorizeSubscribe?: ((client: EmbeddedClient, subscription: EmbeddedSubscribe) => Verdict) | undefined
 }
 
 export const DEFAULT_HOST = '127.0.0.1'

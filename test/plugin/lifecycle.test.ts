@@ -187,6 +187,38 @@ t.test('closing aborts the signal of handlers; what they give up stays unacknowl
   t.equal(await withinTime(again, 'the message, again'), 'unfinished')
 })
 
+t.test('handlers have ended when onClose hooks run, in whatever order those were added', async t => {
+  const app = Fastify()
+  const seen: string[] = []
+  app.addHook('onClose', async () => { seen.push('added before') })
+  await app.register(multimqtt, { embedded: true })
+  app.addHook('onClose', async () => { seen.push('added behind') })
+  app.mqtt.topic('work/<int:n>', { qos: 1, concurrency: 1 }, async ({ params }) => {
+    await new Promise(resolve => { setImmediate(resolve) })
+    await app.mqtt.publish('result', '', { qos: 1 })
+    seen.push(`handled ${params.n}`)
+  })
+  await connect(app)
+  await Promise.all([1, 2, 3].map(n => app.mqtt.publish(`work/${n}`, '', { qos: 1 })))
+  await waitFor(() => app.mqtt.status().counters.received === 3, 'all in the inbox')
+  await app.close()
+  t.strictSame(seen, ['handled 1', 'handled 2', 'handled 3', 'added behind', 'added before'])
+  t.match(app.mqtt.status(), { outbox: { messages: 0 }, counters: { refused: 0, handled: 3 } })
+})
+
+t.test('a handler that hangs holds up onClose hooks for part of closeTimeout only', async t => {
+  const app = Fastify()
+  await app.register(multimqtt, { embedded: true, closeTimeout: 200 })
+  let ran = false
+  app.addHook('onClose', async () => { ran = true })
+  app.mqtt.topic('hang', () => new Promise(() => {}))
+  await connect(app)
+  await app.mqtt.publish('hang', '')
+  await waitFor(() => app.mqtt.status().inbox.running === 1, 'the handler')
+  await withinTime(app.close(), 'close')
+  t.ok(ran)
+})
+
 t.test('nothing waits for ever on an application that has closed', async t => {
   const { app } = await buildApp(t, { embedded: true })
   await connect(app)
