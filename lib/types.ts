@@ -130,7 +130,7 @@ export interface RetryOptions {
 }
 
 /** A message as a handler gets it. `Pattern` types `params`, and `Schema` the `body`. */
-export interface Message<Pattern extends string | TopicDefinition = string, Schema = SchemaOf<Pattern>> {
+export interface Message<Pattern extends string | TopicDefinition = string, out Schema = SchemaOf<Pattern>> {
   /** The topic without the prefix. */
   readonly topic: string
   /** The topic as it came over the wire. */
@@ -185,7 +185,7 @@ export type TypeOf<Schema> =
 export type BodyOf<Schema> = Schema extends { readonly payload: infer P } ? TypeOf<P> : unknown
 
 /** A handler of a route's messages. `this` is the Fastify instance that declared the route. */
-export type Handler<Pattern extends string | TopicDefinition = string, Schema = SchemaOf<Pattern>> =
+export type Handler<Pattern extends string | TopicDefinition = string, in out Schema = SchemaOf<Pattern>> =
   (this: FastifyInstance, message: Message<Pattern, Schema>) => Answer<Schema>
 
 /** What a handler may return: where the schema says what a reply is, that, bytes that are encoded already, or nothing. */
@@ -336,12 +336,12 @@ export interface MultiMqtt {
    * })
    */
   topic<const P extends string> (pattern: P, handler?: Handler<P>): Route<P>
-  topic<const P extends string, S extends TopicSchema = TopicSchema> (pattern: P, options: RouteOptions<S>, handler?: Handler<P, S>): Route<P, S>
+  topic<const P extends string, const S extends TopicSchema = TopicSchema> (pattern: P, options: RouteOptions<S>, handler?: Handler<P, NoInfer<S>>): Route<P, S>
   topic<D extends TopicDefinition> (definition: D, handler?: Handler<D>): Route<D>
-  topic<D extends TopicDefinition, S extends TopicSchema = SchemaIn<D>> (definition: D, options: RouteOptions<S>, handler?: Handler<D, S>): Route<D, S>
+  topic<D extends TopicDefinition, const S extends TopicSchema = SchemaIn<D>> (definition: D, options: RouteOptions<S>, handler?: Handler<D, NoInfer<S>>): Route<D, S>
 
   /** The same with everything in one object. */
-  route<const P extends string | TopicDefinition, S extends TopicSchema = SchemaIn<P>> (route: RouteOptions<S> & { topic: P, handler?: Handler<P, S> }): Route<P, S>
+  route<const P extends string | TopicDefinition, const S extends TopicSchema = SchemaIn<P>> (route: RouteOptions<S> & { topic: P, handler?: Handler<P, NoInfer<S>> }): Route<P, S>
 
   /** Declares the `@topic` methods of an object's class as routes; `this` in them is the object. */
   controller (instance: object): Route[]
@@ -470,7 +470,7 @@ export interface InjectResult {
   /** The reply, where the message asked for one. */
   readonly reply: PublishedMessage | undefined
   /** What the first route that failed has failed with. */
-  readonly error: Error | undefined
+  readonly error: (Error & { readonly code?: string }) | undefined
   /** A broker would have been told that it was handled: of QoS 1 and 2. */
   readonly acked: boolean
   /** What an MQTT 5 broker would have been told: 0, 0x83 a handler failed, 0x99 the body is not valid. */

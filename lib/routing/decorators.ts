@@ -29,10 +29,10 @@ interface Decorated { [kTopics]?: DecoratedTopic[] }
  *   async onNumber (message: Message<'number/<int:n>'>) {}
  * }
  */
-export function topic<const P extends string | TopicDefinition, S extends TopicSchema = SchemaIn<P>> (pattern: P, options: RouteOptions<S> = {}) {
+export function topic<const P extends string | TopicDefinition, const S extends TopicSchema = SchemaIn<P>> (pattern: P, options: RouteOptions<S> = {}) {
   return function <This, Result> (
-    _method: (this: This, message: Message<P, S>) => Result,
-    context: ClassMethodDecoratorContext<This, (this: This, message: Message<P, S>) => Result>
+    _method: (this: This, message: Message<P, NoInfer<S>>) => Result,
+    context: ClassMethodDecoratorContext<This, (this: This, message: Message<P, NoInfer<S>>) => Result>
   ): void {
     if (context.static) throw FST_MQTT_OPTIONS(`@topic is for methods of an object, and ${String(context.name)} is static`)
     const metadata = context.metadata as Decorated

@@ -12,7 +12,7 @@ import { toError } from './thenable.ts'
  * @example
  * app.mqtt.topic('image/<int:id>', { qos: 1, handlerTimeout: 10_000 }, poolHandler(pool, { name: 'resize' }))
  */
-export function poolHandler (pool: PoolLike, options: PoolHandlerOptions = {}): (message: Message) => Promise<unknown> {
+export function poolHandler (pool: PoolLike, options: PoolHandlerOptions = {}): (message: Message) => Promise<any> {
   const name = validate(pool, options)
   // Without a name: a route goes by that of its handler, and this one's is everybody's.
   return async message => {

@@ -1,6 +1,8 @@
 import type { FastifyInstance } from 'fastify'
+import type { IPublishPacket } from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import type { Message, RetryOptions } from '../../lib/index.ts'
+import { liveApp } from '../faults/scripted-app.ts'
 import { buildApp, connect, mosquittoSettings } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
 import { waitFor } from '../support/events.ts'
@@ -134,6 +136,17 @@ t.test('a dead letter that cannot be published is told, and the message acknowle
   app.mqtt.topic('a', { deadLetter: 'dead' }, () => { throw new Error('no') })
   t.match(await app.mqtt.inject({ topic: 'a', qos: 1, payload: 'x'.repeat(100) }), { acked: true, reasonCode: 0x83 })
   t.ok(logger.lines.some(({ line }) => line.includes('MQTT dead letter failed')))
+})
+
+t.test('a dead letter of a message whose properties hold what publish would not send', async t => {
+  const { app, broker } = await liveApp(t, {}, {}, app => {
+    app.mqtt.setErrorHandler(() => {})
+    app.mqtt.topic('a', { qos: 1, deadLetter: 'dead' }, () => { throw new Error('no') })
+  })
+  broker.last.deliver({ topic: 'a', qos: 1, messageId: 1, payload: 'x', properties: { contentType: 'text\tplain', userProperties: { 'a\nb': ['two\nlines', 'one'] } } })
+  await waitFor(() => app.mqtt.status().counters.failed === 1 && app.mqtt.status().inbox.messages === 0, 'the failure')
+  const letter = broker.last.received.find((packet): packet is IPublishPacket => packet.cmd === 'publish' && packet.topic === 'dead')
+  t.match(letter?.properties, { contentType: 'text\ufffdplain', userProperties: { 'a\ufffdb': ['two\ufffdlines', 'one'] } })
 })
 
 for (const { name, skip, start } of mosquittoSettings()) {
