@@ -26,7 +26,7 @@ function room (files, { rooms = [], files: single = [], types = [], packages = [
     ...single.map(name => `${name.replaceAll('.', '\\.')}$`),
     ...types.map(name => `${name}/`),
     'types\\.ts$',
-    '(fifo|suspects)\\.ts$' // They know nobody.
+    '(fifo|suspects|tracing)\\.ts$' // They know nobody.
   ]
   return {
     files,
@@ -64,6 +64,7 @@ const walls = [
   },
   room(['lib/errors.ts'], { files: ['topics/errors.ts'], up: './' }),
   room(['lib/ws.ts'], { up: './' }),
+  room(['lib/tracing.ts'], { types: ['wire'], up: './' }),
   { // Wiring, as plugin.ts is, and the one file that may load typebox: that takes 165 ms.
     files: ['lib/options/**/*.ts'],
     rules: {

@@ -38,6 +38,7 @@ export type { TlsOptions } from './connection/tls.ts'
 export type {
   EmbeddedClient, EmbeddedCredentials, EmbeddedOptions, EmbeddedPublish, EmbeddedSubscribe
 } from './embedded/options.ts'
+export type { HandleEvent, PublishEvent, ReceiveEvent, WorkerEvent } from './tracing.ts'
 export type { TopicDefinition } from './topics/define.ts'
 export type { Converter, Converters } from './topics/converters.ts'
 export type { Params } from './topics/params.ts'

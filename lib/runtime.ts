@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { Bridge } from './bridge/bridge.ts'
+import { assertPermitted } from './bridge/intake.ts'
 import { Connection, type ConnectDetails } from './connection/connection.ts'
 import { Subscriptions } from './connection/subscriptions.ts'
 import { readTlsOptions } from './connection/tls.ts'
@@ -9,7 +10,8 @@ import { FST_MQTT_CLOSED, FST_MQTT_OPTIONS, FST_MQTT_PAYLOAD, type MqttError } f
 import { Inbox } from './inbox/inbox.ts'
 import type { ResolvedOptions } from './options/resolve.ts'
 import { Outbox } from './outbox/outbox.ts'
-import { Publisher } from './outbox/publisher.ts'
+import { PublishHooks } from './outbox/publish-hooks.ts'
+import { Publisher, type PublisherOptions } from './outbox/publisher.ts'
 import { Recorder } from './outbox/recorder.ts'
 import type { Source } from './outbox/source.ts'
 import { Readiness } from './readiness.ts'
@@ -50,6 +52,9 @@ export class Runtime {
   /** A connection that publishes do not go out on yet. */
   #waiting: { tap: Tap, info: ConnectInfo } | undefined
   #lastFailure = ''
+  #stopping: Promise<void> | undefined
+  /** Of `closeTimeout`, in milliseconds. */
+  #timeLeft = 0
 
   constructor (app: FastifyInstance, options: ResolvedOptions) {
     this.#app = app
@@ -96,11 +101,12 @@ export class Runtime {
       subscribed: new Map()
     }
     this.#dispatcher = new Dispatcher({
+      namespace: options.namespace,
       registry,
       notFound: this.parts.notFound,
       replies: new Replies(publisher, app.log),
       deadLetters: new DeadLetters({
-        publish: (topic, payload, options) => publisher.publish(topic, payload, options),
+        publish: (topic, payload, options, hooks) => publisher.publish(topic, payload, options, hooks),
         version: () => this.#connection.version
       }),
       replyTopic: this.#requester.topic,
@@ -134,26 +140,36 @@ export class Runtime {
     }
   }
 
-  /** Nothing more is taken in. HTTP handlers may go on publishing. */
-  stop (): void {
+  /**
+   * Nothing more is taken in, and handlers are let to their end. That is before any `onClose` hook of the application runs: what handlers
+   * work with, pools and databases, must not be closed under them, in whatever order those hooks were added.
+   */
+  stop (): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop (): Promise<void> {
+    const { closeTimeout } = this.#options
+    const from = performance.now()
     this.#connection.announceClose()
     this.#inbox.stop()
     // Handlers that heed it may give up, and their messages stay unacknowledged; the others run to their end.
     this.scope.abortAll(FST_MQTT_CLOSED('The application is closing'))
     this.#broker?.detach()
+    // A handler that hangs must not take the time in which the others' publishes are confirmed.
+    await within(this.#inbox.idle(), from + closeTimeout * 3 / 4)
+    this.#inbox.end()
+    this.#timeLeft = Math.max(closeTimeout - (performance.now() - from), closeTimeout / 4)
   }
 
-  /** Lets handlers end, confirms what was published, disconnects: all within `closeTimeout`. */
+  /** Confirms what was published, disconnects: with `stop`, all within `closeTimeout`. HTTP handlers may publish until this begins. */
   async close (): Promise<void> {
-    const { closeTimeout } = this.#options
-    const deadline = performance.now() + closeTimeout
-    this.stop()
-    // A handler that hangs must not take the time in which the others' publishes are confirmed.
-    await within(this.#inbox.idle(), deadline - closeTimeout / 4)
-    this.#inbox.end()
+    await this.stop()
+    const deadline = performance.now() + this.#timeLeft
     await this.#bridge.close()
     // Handlers that still run may end meanwhile, and their messages are acknowledged; they may have published, too.
-    await Promise.all([within(this.#inbox.quiet(), deadline - closeTimeout / 8), this.#drain(deadline)])
+    await Promise.all([within(this.#inbox.quiet(), deadline - this.#options.closeTimeout / 8), this.#drain(deadline)])
     this.#requester.close()
     await this.#drain(deadline)
     this.#inbox.finish()
@@ -166,7 +182,7 @@ export class Runtime {
 
   /** Down at this moment only, the connection is made again: what a healthy broker can still confirm is waited for. */
   async #drain (deadline: number): Promise<void> {
-    if (this.#connection.everConnected) await within(this.#outbox.drained(), deadline)
+    if (this.#connection.everConnected || !this.#options.connect) await within(this.#outbox.drained(), deadline)
   }
 
   #createConnection (): Connection {
@@ -210,9 +226,10 @@ export class Runtime {
   }
 
   #createInbox (): Inbox {
-    const { inbox, concurrency, ackOrder } = this.#options
+    const { namespace, inbox, concurrency, ackOrder } = this.#options
     return new Inbox({
       ...inbox,
+      namespace,
       concurrency,
       ackOrder,
       takeReply: publish => this.#requester.take(publish),
@@ -234,23 +251,29 @@ export class Runtime {
       subscribe: filter => this.#subscriptions.acquire(filter, owner, { qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 }),
       version: () => this.#connection.connected ? this.#connection.version : undefined,
       toMessage: publish => InboundMessage.ofReply(publish, prefix, this.scope),
-      onAwaiting: () => this.#inbox.reconsider()
+      onAwaiting: () => this.#inbox.reconsider(),
+      answer: this.#options.connect ? undefined : message => this.#injector.answer(message)
     })
   }
 
-  #createPublisher (source: Source): Publisher {
+  #createPublisher (source: Source, permit: Pick<PublisherOptions, 'permit'> = {}): Publisher {
     return new Publisher(this.#outbox, source, {
+      namespace: this.#options.namespace,
       prefix: this.#options.prefix,
       timeout: this.#options.publishTimeout,
       version: () => this.#connection.version,
       onUnsendable: () => this.#warnUnsendable(),
-      recorder: this.#recorder
+      recorder: this.#recorder,
+      ...permit
     })
   }
 
   #createBridge (registry: Registry): Bridge {
     const { namespace, prefix, publishTimeout, outbox, workers } = this.#options
     const { topics } = workers
+    const hooks = PublishHooks.of(this.scope)
+    const permits = topics && ((topic: string) => topics.some(filter => filterMatches(filter, topic)))
+    const permit = permits && { permit: (topic: string) => assertPermitted(permits, topic) }
     return new Bridge({
       namespace,
       outbox: this.#outbox,
@@ -262,11 +285,12 @@ export class Runtime {
       log: this.#app.log,
       onUnsendable: () => this.#warnUnsendable(),
       // Requests are rare: each makes its own publisher rather than one for each worker.
-      request: (source, topic, payload, request) => this.#requester.request(topic, payload, request, this.#createPublisher(source)),
+      request: (source, topic, payload, request) => this.#requester.request(topic, payload, request, hooks, this.#createPublisher(source, permit)),
       routes: () => registry.named().map(([name, { definition }]) => ({
         name, pattern: definition.declared, absolute: definition.absolute, portable: definition.portable
       })),
-      ...(topics !== undefined && { permits: (topic: string) => topics.some(filter => filterMatches(filter, topic)) })
+      hooks,
+      ...(permits !== undefined && { permits })
     })
   }
 

@@ -310,7 +310,7 @@ export interface Counters {
 /** What is published to a definition's topics: what its payload schema says, or bytes that are encoded already. */
 export type PayloadOf<D> = SchemaOf<D> extends { readonly payload: infer P } ? TypeOf<P> | Uint8Array : unknown
 
-/** The answer to a request; its `body` has the type of the definition's reply schema. It is the answerer who keeps to that. */
+/** The answer to a request; its `body` is what the definition's reply schema says. In a worker it is not checked. */
 export type Reply<D> = Message<string, SchemaOf<D> extends { readonly reply: infer R } ? { readonly payload: R } : unknown>
 
 /** What a definition's placeholders need, before the payload. */
@@ -378,7 +378,8 @@ export interface MultiMqtt {
    * (section 4.10). Answers come over one response topic, `reply/<client id>` under the prefix.
    *
    * @throws `FST_MQTT_TIMEOUT` no answer in time, `FST_MQTT_REPLY_ERROR` the handler failed (`remote` has its code and
-   * message), `FST_MQTT_NEEDS_V5` the connection speaks 3.1.1, and what `publish` throws
+   * message), `FST_MQTT_INVALID_BODY` the answer is not what the definition's schema says, `FST_MQTT_NEEDS_V5` the connection speaks 3.1.1,
+   * and what `publish` throws
    * @example
    * const answer = await app.mqtt.request('rooms/1/temperature')
    * answer.json()

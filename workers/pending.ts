@@ -79,10 +79,9 @@ export function rejectQuietly ({ promise, reject }: Pick<Deferred<unknown>, 'pro
 
 /** Makes an error of this thread out of one that came from another. */
 export function reviveError ({ code, message, reasonCode, maybeSent, remote }: ErrorShape, cause?: unknown): MqttError {
-  const known = Object.hasOwn(errors, code) ? errors[code] : errors.FST_MQTT_CLOSED
-  const error = known(message) as MqttError
-  // A code that this copy of the package does not know is still told as it is.
-  error.code = code
+  // What an onPublish hook of the application has thrown is no error of ours, and may have no code.
+  const error = (Object.hasOwn(errors, code) ? errors[code](message) : new Error(message)) as MqttError
+  if (code !== undefined) error.code = code
   error.maybeSent = maybeSent
   if (reasonCode !== undefined) error.reasonCode = reasonCode
   if (remote !== undefined) error.remote = remote

@@ -1,16 +1,23 @@
-import { FST_MQTT_WORKER_TOPIC, type MqttError } from '../errors.ts'
+import { FST_MQTT_WORKER_TOPIC } from '../errors.ts'
 import { Delivery, type Settle } from '../outbox/delivery.ts'
+import { unaccepted, withMaybeSent } from '../outbox/failures.ts'
 import type { Outbox } from '../outbox/outbox.ts'
+import { kKeep, PacketEncoder, type Packet } from '../outbox/packet.ts'
+import type { Passage, PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Source } from '../outbox/source.ts'
 import type { Frame } from '../wire/encode.ts'
 import { MalformedPacket } from '../wire/malformed.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
 import { rewriteFrame } from '../wire/rewrite.ts'
 import { readWorkerFrame, stripTopic, topicOf } from './frames.ts'
+import { portable } from './portable.ts'
 import type { PublishMessage } from './protocol.ts'
+import { TracedFrames } from './traced.ts'
+import { unpack } from './unpack.ts'
 
 /** What all workers of one connection have in common. */
 export interface IntakeOptions {
+  readonly namespace?: string | undefined
   readonly outbox: Outbox
   /** Without slashes at its ends; empty for none. */
   readonly prefix: string
@@ -22,6 +29,8 @@ export interface IntakeOptions {
   readonly permits?: (absoluteTopic: string) => boolean
   /** Properties were given, and the connection's version cannot carry them. */
   readonly onUnsendable?: () => void
+  /** What the publishes of workers pass. */
+  readonly hooks?: PublishHooks
 }
 
 /** Where the answers go. `credit` is what the worker counted in bytes. */
@@ -37,6 +46,8 @@ export class WorkerDelivery extends Delivery {
   readonly first: number
   /** What the worker counted for them: the bytes themselves may change with the version. */
   credit: number
+  /** Through hooks that want to know how it ends. */
+  passage: Passage | undefined = undefined
 
   constructor (frame: Frame, version: ProtocolVersion, qos: QoS, deadline: number, settle: Settle, first: number, credit: number) {
     super(frame, version, qos, deadline, settle)
@@ -47,6 +58,7 @@ export class WorkerDelivery extends Delivery {
 
 /** A run settles, and is replaced, as one; so nothing large is joined to it. As in the publisher of the main thread. */
 const RUN_FRAME_MAX = 8 * 1024
+const NO_BYTES = Buffer.alloc(0)
 
 /** Puts the frames of one worker into the outbox. It trusts nothing that they say about themselves. */
 export class Intake {
@@ -55,6 +67,9 @@ export class Intake {
   readonly #prefix: Buffer
   readonly #handlers: IntakeHandlers
   readonly #settle: Settle
+  /** Encodes what has passed hooks. */
+  #encoder: PacketEncoder | undefined
+  readonly #traced: TracedFrames
   readonly #abortable = new Map<number, WorkerDelivery>()
   /** The number that the worker's next publish has to have. */
   #next = 0
@@ -69,10 +84,13 @@ export class Intake {
     this.#options = options
     this.#handlers = handlers
     this.#prefix = Buffer.from(options.prefix === '' ? '' : `${options.prefix}/`)
+    this.#traced = new TracedFrames(options.namespace, source.threadId ?? 'main')
     this.#settle = (delivery, error, reasonCode) => {
       if (error !== null) this.#lastError = error
       if (this.#abortable.size > 0) this.#abortable.delete((delivery as WorkerDelivery).first)
       handlers.onSettled(delivery as WorkerDelivery, error, reasonCode)
+      this.#traced.settle((delivery as WorkerDelivery).first, delivery.messages, error, reasonCode)
+      if (error === null) (delivery as WorkerDelivery).passage?.after({ reasonCode })
     }
   }
 
@@ -83,7 +101,7 @@ export class Intake {
 
   /** @throws MalformedPacket; what came before the place was taken, what follows was not */
   take (message: PublishMessage): void {
-    const { outbox, timeout, version: connectionVersion, onUnsendable } = this.#options
+    const { timeout, version: connectionVersion, onUnsendable, hooks } = this.#options
     const { first, count, version } = message
     // Said before: a worker's first words come on two ways.
     if (first < this.#next) return
@@ -95,33 +113,113 @@ export class Intake {
     const abortable = new Marks(message.abortable, 1)
     const absolute = new Marks(message.absolute, 1)
     const now = performance.now()
+    const hooked = hooks?.active === true
     this.#run = undefined
     this.#refusedFrom = Infinity
     let start = 0
     for (let seq = first; seq < first + count; seq++) {
-      const { end, qos, retain } = readWorkerFrame(buffer, start, version)
+      const layout = readWorkerFrame(buffer, start, version)
+      const { end, qos, retain } = layout
+      this.#traced.begin(seq, buffer, layout, version)
       const credit = end - start
       const own = timeouts.take(seq)
       const mayAbort = abortable.take(seq) !== undefined
       const isAbsolute = absolute.take(seq) !== undefined
       const frame = this.#check({ buffer, start, end }, message, isAbsolute, seq)
+      const passage = hooked && frame !== undefined ? hooks.begin(unpack(frame, version)) : undefined
       this.#next = seq + 1
       start = end
       if (frame === undefined) continue
-      const plain = qos === 0 && !retain && outbox.attached && own === undefined && !mayAbort && credit <= RUN_FRAME_MAX
-      if (plain && this.#join(frame, credit)) continue
-      if (credit >= this.#refusedFrom && (qos > 0 || !this.#source.covers(credit))) {
-        this.#refuse(seq, this.#lastError!, credit)
-        continue
-      }
       const wait = own ?? timeout
-      const delivery = new WorkerDelivery(frame, version, qos, wait === 0 ? Infinity : now + wait, this.#settle, seq, credit)
-      if (mayAbort) this.#abortable.set(seq, delivery)
-      outbox.add(this.#source, delivery)
-      if (delivery.state === 'settled') this.#refusedFrom = credit
-      this.#run = plain ? delivery : undefined
+      const deadline = wait === 0 ? Infinity : now + wait
+      const isOwn = own !== undefined || mayAbort
+      if (passage !== undefined) this.#attend(passage, version, qos, isOwn, deadline, mayAbort, seq, credit)
+      else this.#put(frame, version, qos, !isOwn && this.#mayJoin(qos, retain, credit), deadline, mayAbort, seq, credit)
     }
     if (start !== buffer.length) throw new MalformedPacket('More bytes than frames')
+  }
+
+  #mayJoin (qos: QoS, retain: boolean, size: number): boolean {
+    return qos === 0 && !retain && this.#options.outbox.attached && size <= RUN_FRAME_MAX
+  }
+
+  /** @param plain may settle together with others */
+  #put (frame: Frame, version: ProtocolVersion, qos: QoS, plain: boolean, deadline: number, mayAbort: boolean, seq: number, credit: number, passage?: Passage): void {
+    if (plain && this.#join(frame, credit)) return
+    if (this.#hasRefused(qos, credit)) {
+      this.#refuse(seq, this.#lastError!, credit)
+      return
+    }
+    const delivery = new WorkerDelivery(frame, version, qos, deadline, this.#settle, seq, credit)
+    delivery.passage = passage
+    if (mayAbort) this.#abortable.set(seq, delivery)
+    const before = this.#lastError
+    this.#options.outbox.add(this.#source, delivery)
+    // With no broker (`connect: false`) it settles at once, too, and well.
+    if (this.#lastError !== before) this.#refusedFrom = credit
+    this.#run = plain ? delivery : undefined
+  }
+
+  /** There are hooks. */
+  #attend (passage: Passage, version: ProtocolVersion, qos: QoS, isOwn: boolean, deadline: number, mayAbort: boolean, seq: number, credit: number): void {
+    const { packet, tells } = passage
+    try {
+      const full = this.#refusal(qos, credit)
+      if (full !== undefined) throw full
+      const waiting = passage.before()
+      if (tells || waiting !== undefined) packet[kKeep]()
+      if (waiting !== undefined) {
+        this.#hold(passage, waiting, version, qos, deadline, mayAbort, seq, credit)
+        return
+      }
+      const frame = this.#encode(packet)
+      const plain = !isOwn && !tells && this.#mayJoin(frame.qos, frame.retain, frame.end - frame.start)
+      this.#put(frame, frame.version, frame.qos, plain, deadline, mayAbort, seq, credit, tells ? passage : undefined)
+    } catch (error) {
+      this.#refuse(seq, portable(error), credit)
+    }
+  }
+
+  /** Hooks need not look at what is not taken anyway. */
+  #refusal (qos: QoS, credit: number): Error | undefined {
+    if (this.#hasRefused(qos, credit)) return this.#lastError
+    const refusal = this.#options.outbox.refusal(this.#source, qos, 1, credit)
+    if (refusal === undefined) return undefined
+    this.#refusedFrom = credit
+    this.#lastError = unaccepted(refusal)
+    return this.#lastError
+  }
+
+  #hold (passage: Passage, waiting: Promise<void>, version: ProtocolVersion, qos: QoS, deadline: number, mayAbort: boolean, seq: number, credit: number): void {
+    const { outbox } = this.#options
+    const delivery = new WorkerDelivery({ buffer: NO_BYTES, start: 0, end: credit }, version, qos, deadline, this.#settle, seq, credit)
+    if (passage.tells) delivery.passage = passage
+    if (mayAbort) this.#abortable.set(seq, delivery)
+    this.#run = undefined
+    passage.hold(this.#source, delivery)
+    outbox.hold(this.#source, delivery)
+    waiting.then(() => this.#release(passage.packet, delivery), thrown => outbox.abandon(delivery, portable(thrown)))
+  }
+
+  #release (packet: Packet, delivery: WorkerDelivery): void {
+    if (delivery.state !== 'held') return
+    const { outbox } = this.#options
+    try {
+      const frame = this.#encode(packet)
+      outbox.release(this.#source, delivery, frame, frame.version, frame.qos)
+    } catch (error) {
+      outbox.abandon(delivery, portable(error))
+    }
+  }
+
+  #encode (packet: Packet): ReturnType<PacketEncoder['encode']> {
+    const { version, onUnsendable, permits } = this.#options
+    this.#encoder ??= new PacketEncoder({ version, onUnsendable, permit: permits && (topic => assertPermitted(permits, topic)) })
+    return this.#encoder.encode(packet)
+  }
+
+  #hasRefused (qos: QoS, credit: number): boolean {
+    return credit >= this.#refusedFrom && (qos > 0 || !this.#source.covers(credit))
   }
 
   /** Nobody waits for this publish any more. */
@@ -138,9 +236,7 @@ export class Intake {
     const credit = frame.end - frame.start
     try {
       if (foreign) frame = this.#readdress(frame, message)
-      if (permits !== undefined && !permits(topicOf(frame, message.version))) {
-        throw FST_MQTT_WORKER_TOPIC('workers.topics does not let workers publish to this topic')
-      }
+      if (permits !== undefined) assertPermitted(permits, topicOf(frame, message.version))
       return frame
     } catch (error) {
       if (error instanceof MalformedPacket) throw error
@@ -164,10 +260,16 @@ export class Intake {
   }
 
   #refuse (seq: number, error: Error, credit: number): void {
-    (error as MqttError).maybeSent = false
+    withMaybeSent(error, false)
     this.#options.outbox.counters.refused++
     this.#handlers.onRefused(seq, error, credit)
+    this.#traced.settle(seq, 1, error, 0)
   }
+}
+
+/** @throws `FST_MQTT_WORKER_TOPIC` */
+export function assertPermitted (permits: (absoluteTopic: string) => boolean, topic: string): void {
+  if (!permits(topic)) throw FST_MQTT_WORKER_TOPIC('workers.topics does not let workers publish to this topic')
 }
 
 /** Goes along an ascending list of publishes, each with what belongs to it. */

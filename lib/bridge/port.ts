@@ -1,10 +1,12 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import { FST_MQTT_ABORTED } from '../errors.ts'
 import type { Source } from '../outbox/source.ts'
+import { handOvers, tellHandedOver } from '../tracing.ts'
 import type { Message, RequestOptions } from '../types.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
 import { Answers } from './answers.ts'
 import { Intake, type IntakeOptions, type WorkerDelivery } from './intake.ts'
+import { portable } from './portable.ts'
 import {
   messageType, PROTOCOL, type AbortMessage, type CancelMessage, type MainMessage, type PublishMessage, type RequestMessage, type RouteShape
 } from './protocol.ts'
@@ -44,12 +46,12 @@ export class WorkerPort {
   constructor (threadId: number, options: WorkerPortOptions) {
     this.#threadId = threadId
     this.#options = options
-    const source = options.outbox.createSource(`Worker ${threadId}`, options)
-    const { prefix, permits } = options
+    const { prefix, permits, maxBytes, window } = options
+    const source = options.outbox.createSource(`Worker ${threadId}`, { maxBytes, window, threadId })
     this.#requests = new WorkerRequests({
       prefix,
       ...(permits !== undefined && { permits }),
-      request: (topic, payload, request) => options.request(source, topic, payload, request),
+      request: (topic, payload, request) => options.request(source, topic, payload, request).catch((error: unknown) => { throw portable(error) }),
       post: (message, transfer) => this.#post(message, transfer),
       onIdle: () => this.#answerSoon()
     })
@@ -140,7 +142,9 @@ export class WorkerPort {
       this.#intake.take(message)
     } finally {
       // What settled at once has been taken off before.
-      this.#unsettled += this.#intake.taken - before
+      const count = this.#intake.taken - before
+      this.#unsettled += count
+      if (count > 0 && handOvers.hasSubscribers) tellHandedOver({ namespace: this.#options.namespace, threadId: this.#threadId, count, bytes: message.buffer.byteLength })
     }
   }
 

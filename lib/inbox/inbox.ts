@@ -1,3 +1,4 @@
+import { tellReceived } from '../tracing.ts'
 import type { Publish } from '../wire/decode.ts'
 import { MalformedPacket, MalformedReason } from '../wire/malformed.ts'
 import type { ConnectInfo, Oversize } from '../wire/tap.ts'
@@ -52,6 +53,7 @@ export class Reception {
 
 /** Limits and order of the inbox (contract section 2). */
 export interface InboxOptions {
+  namespace?: string | undefined
   maxMessages: number
   maxBytes: number
   concurrency: number
@@ -157,6 +159,7 @@ export class Inbox {
     // Past all limits, and while closing too: a handler may be waiting for it.
     if (this.#options.takeReply(publish)) {
       this.counters.received++
+      tellReceived(this.#options.namespace, publish, 'reply')
       if (publish.qos > 0 && !epoch.lossy) epoch.acks.handled(epoch.acks.expect(publish.qos, publish.packetId), 0)
       return
     }
@@ -179,6 +182,7 @@ export class Inbox {
     if (epoch === undefined || epoch.link !== link || this.#stopped) return
     this.counters.received++
     this.counters.oversize++
+    tellReceived(this.#options.namespace, oversize.publish, 'oversize', oversize.bytes)
     const { qos, packetId } = oversize.publish
     if (qos > 0) {
       const receipt = epoch.acks.expect(qos, packetId)
@@ -265,6 +269,7 @@ export class Inbox {
   #receiveOnce (publish: Publish): void {
     if (this.#fuller(1)) {
       this.counters.dropped++
+      tellReceived(this.#options.namespace, publish, 'dropped')
       this.#options.onDropped(publish)
       return
     }
@@ -279,9 +284,13 @@ export class Inbox {
   #receiveExchange (epoch: Epoch, publish: Publish): void {
     const known = this.#exchanges.get(publish.packetId)
     // Said twice on one connection: the answer to the first serves both.
-    if (known?.epoch === epoch && !known.receipt.handled) return
+    if (known?.epoch === epoch && !known.receipt.handled) {
+      tellReceived(this.#options.namespace, publish, 'repeated')
+      return
+    }
     const receipt = epoch.acks.expect(2, publish.packetId)
     if (known !== undefined && (!known.ended || publish.dup)) {
+      tellReceived(this.#options.namespace, publish, 'repeated')
       known.receipt = receipt
       known.epoch = epoch
       if (known.handled) epoch.acks.handled(receipt, known.reasonCode)
@@ -299,6 +308,7 @@ export class Inbox {
   }
 
   #handle (publish: Publish, acknowledge: (reasonCode: number) => void, exchange: Exchange | undefined): void {
+    tellReceived(this.#options.namespace, publish, 'accepted')
     let early = false
     const reception = new Reception(publish, (reasonCode, handled) => {
       if (handled && !early) acknowledge(reasonCode)

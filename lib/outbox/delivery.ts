@@ -6,13 +6,14 @@ import { readFrame, rewriteFrame } from '../wire/rewrite.ts'
 /**
  * Where a delivery is. What moves it on stands in docs/internals.md, under these names.
  *
+ * - `held`: accepted; it is still in its onPublish hooks.
  * - `queued`: accepted; not a byte has left.
  * - `writing`: QoS 0, handed to the socket.
  * - `sent`: QoS 1 or 2, written; waits for PUBACK or PUBREC.
  * - `released`: QoS 2, PUBREC has come and PUBREL is written; waits for PUBCOMP.
  * - `settled`: over; its memory is free.
  */
-export type DeliveryState = 'queued' | 'writing' | 'sent' | 'released' | 'settled'
+export type DeliveryState = 'held' | 'queued' | 'writing' | 'sent' | 'released' | 'settled'
 
 /** Tells whoever published how it ended: an error, or a reason code below 0x80. */
 export type Settle = (delivery: Delivery, error: Error | null, reasonCode: number) => void
@@ -35,7 +36,7 @@ export class Delivery implements Frame, Suspect {
   end: number
   /** The layout that the bytes are in. */
   version: ProtocolVersion
-  readonly qos: QoS
+  qos: QoS
   /** How many frames: more than one only for QoS 0 without retain. */
   messages = 1
   /** The size of the largest of them, to hold against the broker's limit. */
@@ -70,6 +71,16 @@ export class Delivery implements Frame, Suspect {
 
   get bytes (): number {
     return this.end - this.start
+  }
+
+  /** Gives it the bytes that hooks have made. */
+  fill ({ buffer, start, end }: Frame, version: ProtocolVersion, qos: QoS): void {
+    this.buffer = buffer
+    this.start = start
+    this.end = end
+    this.largest = end - start
+    this.version = version
+    this.qos = qos
   }
 
   /** Moves its bytes, so that they do not keep those of others in memory. */

@@ -10,8 +10,17 @@ import type { Delivery } from './delivery.ts'
 
 /** Says whether a byte of it may have left. */
 export function withMaybeSent (error: Error, maybeSent: boolean): Error {
-  (error as MqttError).maybeSent = maybeSent
+  try {
+    (error as MqttError).maybeSent = maybeSent
+  } catch {
+    // What a hook throws may be frozen, or no error at all.
+  }
   return error
+}
+
+/** What a hook has thrown: with that the publish is rejected, whatever it is. Nothing at all would look like success. */
+export function thrownByHook (thrown: unknown): Error {
+  return thrown === undefined || thrown === null ? new Error('An onPublish hook has thrown nothing', { cause: thrown }) : thrown as Error
 }
 
 /** Why the outbox takes nothing in, where that is not a limit. */
@@ -29,6 +38,10 @@ export function closed (): Error {
 
 export function timedOut (): Error {
   return FST_MQTT_TIMEOUT('The broker did not confirm this publish in time (option timeout, or publishTimeout)')
+}
+
+export function heldTooLong (): Error {
+  return FST_MQTT_TIMEOUT('The onPublish hooks of this publish did not end in time (option timeout, or publishTimeout)')
 }
 
 export function poisonous (): Error {

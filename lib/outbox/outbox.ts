@@ -1,8 +1,9 @@
-import { PacketType, type QoS } from '../wire/packet.ts'
+import { PacketType, type ProtocolVersion, type QoS } from '../wire/packet.ts'
+import type { Frame } from '../wire/encode.ts'
 import type { ConnectInfo } from '../wire/tap.ts'
 import { Deadlines } from './deadlines.ts'
 import type { Delivery } from './delivery.ts'
-import { CLOSED, closed, poisonous, sessionLost, timedOut, unaccepted, unfit, withMaybeSent } from './failures.ts'
+import { CLOSED, closed, heldTooLong, poisonous, sessionLost, timedOut, unaccepted, unfit, withMaybeSent } from './failures.ts'
 import { Gather } from './gather.ts'
 import { Inflight, pubrel } from './inflight.ts'
 import { RoundRobin } from './round-robin.ts'
@@ -37,11 +38,15 @@ const WRITE_BYTES = 256 * 1024
 export class Outbox {
   messages = 0
   bytes = 0
+  /** Of the messages: those in their onPublish hooks. */
+  holding = 0
   readonly counters = { published: 0, refused: 0 }
   /** Called when the broker's acknowledgements begin or cease to be awaited; see Inbox. */
   onAwaiting: () => void = () => {}
   readonly #options: OutboxOptions
   readonly #queued = new RoundRobin()
+  /** In their hooks, without a place in a queue. */
+  readonly #aside = new Set<Delivery>()
   /** QoS 0 in the socket's hands. */
   readonly #writing = new Set<readonly Delivery[]>()
   readonly #inflight: Inflight
@@ -59,8 +64,8 @@ export class Outbox {
   }
 
   /** A new publisher. Workers have a limit of their own, and a window in which their QoS 0 is always taken. */
-  createSource (name: string, limits?: { maxBytes: number, window: number }): Source {
-    return new Source(name, limits)
+  createSource (name: string, worker?: { maxBytes: number, window: number, threadId: number }): Source {
+    return new Source(name, worker)
   }
 
   /** QoS 1 and 2 publishes that the broker may know of. */
@@ -96,24 +101,48 @@ export class Outbox {
 
   /** Takes a delivery in. It always settles, here or later; one that is not taken settles before this returns. */
   add (source: Source, delivery: Delivery): void {
-    const refusal = this.refusal(source, delivery.qos, delivery.messages, delivery.bytes)
-    if (refusal !== undefined) {
-      this.counters.refused += delivery.messages
-      delivery.state = 'settled'
-      delivery.settle(delivery, unaccepted(refusal), 0)
-      return
-    }
-    if (this.#options.discard === true) {
+    if (!this.#admits(source, delivery)) return
+    // Behind one that is in its hooks it waits, as it would with a connection.
+    if (this.#options.discard === true && source.queue.length === 0) {
       this.counters.published += delivery.messages
       delivery.state = 'settled'
       delivery.settle(delivery, null, 0)
       return
     }
-    delivery.account = source
-    this.#count(source, delivery.messages, delivery.bytes)
+    this.#accept(source, delivery)
     this.#queued.push(source, delivery)
-    if (delivery.deadline !== Infinity) this.#deadlines.watch(delivery.deadline)
     this.#schedulePump()
+  }
+
+  /**
+   * Takes in one that is still in its onPublish hooks: it keeps its place in the order of its source, or has none with
+   * `aside`. Its bytes are those that it has so far, for the limits; `release` brings what is sent.
+   */
+  hold (source: Source, delivery: Delivery, aside = false): void {
+    if (!this.#admits(source, delivery)) return
+    delivery.state = 'held'
+    this.holding++
+    this.#accept(source, delivery)
+    if (aside) this.#aside.add(delivery)
+    else this.#queued.push(source, delivery)
+  }
+
+  /** Its hooks are done. Returns false when it is not taken: it has settled, then or now. */
+  release (source: Source, delivery: Delivery, frame: Frame, version: ProtocolVersion, qos: QoS): boolean {
+    if (delivery.state !== 'held') return false
+    const growth = frame.end - frame.start - delivery.bytes
+    const refusal = growth > 0 ? this.refusal(source, qos, 0, growth) : undefined
+    if (refusal !== undefined) {
+      this.#settle(delivery, unaccepted(refusal), 0)
+      return false
+    }
+    this.holding--
+    delivery.fill(frame, version, qos)
+    delivery.state = 'queued'
+    this.#count(source, 0, growth)
+    if (this.#aside.delete(delivery)) this.#queued.push(source, delivery)
+    this.#goOn()
+    return true
   }
 
   /**
@@ -140,6 +169,32 @@ export class Outbox {
     delivery.abandoned = true
     this.counters.refused++
     delivery.settle(delivery, withMaybeSent(error, true), 0)
+  }
+
+  #admits (source: Source, delivery: Delivery): boolean {
+    const refusal = this.refusal(source, delivery.qos, delivery.messages, delivery.bytes)
+    if (refusal === undefined) return true
+    this.counters.refused += delivery.messages
+    delivery.state = 'settled'
+    delivery.settle(delivery, unaccepted(refusal), 0)
+    return false
+  }
+
+  #accept (source: Source, delivery: Delivery): void {
+    delivery.account = source
+    this.#count(source, delivery.messages, delivery.bytes)
+    if (delivery.deadline !== Infinity) this.#deadlines.watch(delivery.deadline)
+  }
+
+  /** What waited behind one in its hooks may go. */
+  #goOn (): void {
+    if (this.#options.discard !== true) this.#schedulePump()
+    else if (!this.#closed) this.#queued.serve(Infinity, () => true, delivery => this.#discard(delivery))
+  }
+
+  #discard (delivery: Delivery): void {
+    delivery.state = 'writing'
+    this.#settle(delivery, null, 0)
   }
 
   /** A connection is up. What the last one left unconfirmed goes out again first, in order. */
@@ -200,7 +255,7 @@ export class Outbox {
     this.#deadlines.stop()
     for (const batch of this.#writing) this.#written(batch)
     for (const delivery of this.#inflight) this.#settle(delivery, closed(), 0)
-    for (const delivery of [...this.#queued]) this.#settle(delivery, closed(), 0)
+    for (const delivery of [...this.#aside, ...this.#queued]) this.#settle(delivery, closed(), 0)
   }
 
   #schedulePump (): void {
@@ -286,10 +341,15 @@ export class Outbox {
   #settle (delivery: Delivery, error: Error | null, reasonCode: number, unanswered = false): void {
     if (delivery.state === 'settled') return
     if (delivery.packetId !== 0) this.#inflight.remove(delivery, unanswered)
-    const queued = delivery.state === 'queued'
+    const held = delivery.state === 'held'
+    const queued = held ? !this.#aside.delete(delivery) : delivery.state === 'queued'
     delivery.state = 'settled'
     this.#count(delivery.account, -delivery.messages, -delivery.bytes)
     if (queued) delivery.account?.gaveUp()
+    if (held) {
+      this.holding--
+      this.#goOn()
+    }
     if (!delivery.abandoned) {
       this.counters[error === null ? 'published' : 'refused'] += delivery.messages
       delivery.settle(delivery, error === null ? null : withMaybeSent(error, delivery.maybeSent), reasonCode)
@@ -307,8 +367,9 @@ export class Outbox {
     }
     for (const delivery of this.#inflight) visit(delivery)
     for (const batch of this.#writing) batch.forEach(visit)
+    for (const delivery of this.#aside) visit(delivery)
     for (const delivery of this.#queued) visit(delivery)
-    for (const delivery of overdue) this.abandon(delivery, timedOut())
+    for (const delivery of overdue) this.abandon(delivery, delivery.state === 'held' ? heldTooLong() : timedOut())
     return next
   }
 }

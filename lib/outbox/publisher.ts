@@ -1,4 +1,5 @@
 import { FST_MQTT_ABORTED, FST_MQTT_PAYLOAD, rejected, unsent } from '../errors.ts'
+import { publishes } from '../tracing.ts'
 import type { PublishOptions, PublishResult } from '../types.ts'
 import { encodePublish, payloadLength, publishLength, Slab, type Frame } from '../wire/encode.ts'
 import { encodeProperties } from '../wire/properties.ts'
@@ -7,17 +8,23 @@ import { toPayload } from '../wire/payload.ts'
 import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
 import { TopicCache } from '../wire/topic-cache.ts'
 import { Delivery } from './delivery.ts'
-import { unaccepted } from './failures.ts'
+import { thrownByHook, unaccepted, withMaybeSent } from './failures.ts'
+import { currentCall, waitsForItself, type HookCall } from './nesting.ts'
 import type { Outbox } from './outbox.ts'
-import type { Recorder } from './recorder.ts'
+import { copyProperties, kKeep, kPayload, Packet, PacketEncoder, readPacket } from './packet.ts'
+import type { Passage, PublishHooks } from './publish-hooks.ts'
+import type { Recorder, Reservation } from './recorder.ts'
 import type { Source } from './source.ts'
+import { tracedPublish } from './traced.ts'
 
 const CONFIRMED: PublishResult = Object.freeze({ reasonCode: 0 })
 const NONE: CheckedPublishOptions = Object.freeze(checkPublishOptions({}))
+const NO_BYTES = Buffer.alloc(0)
 /** Frames above this are not joined to a run: a run settles, and is replaced, as one. */
 const RUN_FRAME_MAX = 8 * 1024
 
 export interface PublisherOptions {
+  namespace?: string | undefined
   prefix: string
   /** Milliseconds until an unconfirmed publish is rejected; 0 is never. */
   timeout: number
@@ -26,6 +33,8 @@ export interface PublisherOptions {
   /** Properties were given, and the connection's version cannot carry them. */
   onUnsendable: () => void
   recorder: Recorder
+  /** Throws when what hooks have made of a publish may not go to this topic, as the broker sees it. */
+  permit?: (topic: string) => void
 }
 
 interface Run {
@@ -41,10 +50,17 @@ export class Publisher {
   /** One for QoS 0, one for what may have to be kept: a frame in flight keeps its whole chunk of memory. */
   readonly #slab = new Slab()
   readonly #keptSlab = new Slab()
+  readonly #options: PublisherOptions
   readonly #timeout: number
   readonly #version: () => ProtocolVersion
   readonly #onUnsendable: () => void
   readonly #recorder: Recorder
+  /** Encodes what has waited in hooks. */
+  #encoder: PacketEncoder | undefined
+  /** For what hooks publish while they hold up something of this one. */
+  #inner: Publisher | undefined
+  /** It is such a one: what is in hooks has no place in the order, since there is always something that waits for it. */
+  #isInner = false
   /** QoS 0 frames of this turn that settle together: one promise and one write for all of them. */
   #run: Run | undefined
   /** Why the outbox takes nothing more in this turn: one error and one promise, however many are published in it. */
@@ -61,16 +77,34 @@ export class Publisher {
     this.#outbox = outbox
     this.#source = source
     this.#topics = new TopicCache(options.prefix)
+    this.#options = options
     this.#timeout = options.timeout
     this.#version = options.version
     this.#onUnsendable = options.onUnsendable
     this.#recorder = options.recorder
   }
 
-  /** See `MultiMqtt.publish`. Never throws: bad input rejects. */
-  publish (topic: string, payload: unknown, options?: PublishOptions): Promise<PublishResult> {
+  /**
+   * See `MultiMqtt.publish`. Never throws: bad input rejects.
+   *
+   * @param hooks those of the scope that publishes
+   */
+  publish (topic: string, payload: unknown, options?: PublishOptions, hooks?: PublishHooks): Promise<PublishResult> {
+    return publishes.hasSubscribers ? this.#traced(topic, payload, options, hooks) : this.#send(topic, payload, options, hooks)
+  }
+
+  /** Apart from `publish`: what a closure needs is made at each call of the function around it. */
+  #traced (topic: string, payload: unknown, options: PublishOptions | undefined, hooks: PublishHooks | undefined): Promise<PublishResult> {
+    const { namespace, prefix } = this.#options
+    const origin = { namespace, source: this.#source.threadId ?? 'main', prefix, version: this.#version } as const
+    return tracedPublish(origin, { topic, payload, options }, call => this.#send(call.topic, call.payload, call.options, hooks))
+  }
+
+  #send (topic: string, payload: unknown, options: PublishOptions | undefined, hooks: PublishHooks | undefined): Promise<PublishResult> {
     try {
-      return this.#publish(topic, payload, options === undefined ? NONE : checkPublishOptions(options))
+      const checked = options === undefined ? NONE : checkPublishOptions(options)
+      if (hooks !== undefined && (hooks.active || this.#outbox.holding > 0)) return this.#attend(topic, payload, checked, hooks)
+      return this.#publish(topic, payload, checked)
     } catch (error) {
       this.#outbox.counters.refused++
       return unsent(error)
@@ -107,6 +141,84 @@ export class Publisher {
     return this.#deliver({ buffer, start, end }, version, qos, options, plain)
   }
 
+  /** There are hooks, or a hook may be publishing this. */
+  #attend (topic: string, payload: unknown, options: CheckedPublishOptions, hooks: PublishHooks): Promise<PublishResult> {
+    const call = currentCall()
+    const publisher = waitsForItself(call, this.#source) ? this.#inner ??= this.#createInner() : this
+    return hooks.active ? publisher.#hooked(topic, payload, options, hooks, call) : publisher.#publish(topic, payload, options)
+  }
+
+  #createInner (): Publisher {
+    const inner = new Publisher(this.#outbox, this.#outbox.createSource('The hooks'), this.#options)
+    inner.#isInner = true
+    return inner
+  }
+
+  /** What is wrong is refused before hooks see it, and again behind them. */
+  #hooked (topic: string, payload: unknown, options: CheckedPublishOptions, hooks: PublishHooks, call: HookCall | undefined): Promise<PublishResult> {
+    const { qos = 0, retain = false, absolute = false, signal } = options
+    if (signal?.aborted === true) throw aborted(signal)
+    const version = this.#version()
+    const name = this.#topics.encode(topic, absolute)
+    const bytes = toPayload(payload)
+    const properties = copyProperties(options.properties)
+    const size = publishLength(name.length, payloadLength(bytes), qos, version, encodeProperties(properties))
+    const refusal = this.#outbox.refusal(this.#source, qos, 1, size)
+    if (refusal !== undefined) return this.#refuse(refusal)
+    const { prefix } = this.#options
+    const packet = new Packet(absolute || prefix === '' ? topic : `${prefix}/${topic}`, bytes, qos, retain, properties)
+    const passage = hooks.begin(packet, call)
+    let waiting: Promise<void> | undefined
+    try {
+      waiting = passage.before()
+    } catch (error) {
+      this.#outbox.counters.refused++
+      return rejected(withMaybeSent(thrownByHook(error), false))
+    }
+    const promise = waiting === undefined ? this.#through(passage, options) : this.#hold(passage, waiting, size, options)
+    if (passage.tells) promise.then(result => passage.after(result), noop)
+    return promise
+  }
+
+  /** No hook waits for anything: it leaves as it does without hooks. */
+  #through (passage: Passage, { timeout, signal }: CheckedPublishOptions): Promise<PublishResult> {
+    const { packet } = passage
+    if (passage.tells) packet[kKeep]()
+    const { topic, options } = readPacket(packet)
+    this.#options.permit?.(topic)
+    return this.#publish(topic, packet[kPayload], { ...options, absolute: true, timeout, signal })
+  }
+
+  /** It keeps its place until its hooks are done. */
+  #hold (passage: Passage, waiting: Promise<void>, size: number, options: CheckedPublishOptions): Promise<PublishResult> {
+    // From here on the bytes are the caller's again.
+    passage.packet[kKeep]()
+    this.#run = undefined
+    const record = this.#recorder.active ? this.#recorder.reserve() : undefined
+    const promise = this.#deliver({ buffer: NO_BYTES, start: 0, end: size }, this.#version(), options.qos ?? 0, options, false, delivery => {
+      passage.hold(this.#source, delivery)
+      this.#outbox.hold(this.#source, delivery, this.#isInner)
+      waiting.then(() => this.#release(passage, delivery, record), error => this.#outbox.abandon(delivery, thrownByHook(error)))
+    })
+    if (record !== undefined) promise.catch(() => record.drop())
+    return promise
+  }
+
+  #release ({ packet }: Passage, delivery: Delivery, record: Reservation | undefined): void {
+    if (delivery.state !== 'held') return
+    this.#encoder ??= new PacketEncoder(this.#options)
+    try {
+      const frame = this.#encoder.encode(packet)
+      if (!this.#outbox.release(this.#source, delivery, frame, frame.version, frame.qos)) return
+    } catch (error) {
+      this.#outbox.abandon(delivery, error as Error)
+      return
+    }
+    if (record === undefined) return
+    const { topic, options: { qos = 0, retain = false, properties = {} } } = readPacket(packet)
+    record.note(topic, true, packet[kPayload], { qos, retain, properties })
+  }
+
   #beginTurn (): void {
     if (this.#now !== 0) return
     this.#now = performance.now()
@@ -120,7 +232,9 @@ export class Publisher {
     return this.#refused.promise
   }
 
-  #deliver (frame: Frame, version: ProtocolVersion, qos: QoS, options: CheckedPublishOptions, plain: boolean): Promise<PublishResult> {
+  #deliver (
+    frame: Frame, version: ProtocolVersion, qos: QoS, options: CheckedPublishOptions, plain: boolean, hold?: (delivery: Delivery) => void
+  ): Promise<PublishResult> {
     this.#beginTurn()
     const timeout = options.timeout ?? this.#timeout
     const { promise, resolve, reject } = withResolvers<PublishResult>()
@@ -131,7 +245,8 @@ export class Publisher {
       else { promise.catch(noop); reject(error) }
     })
     if (options.signal !== undefined) unlisten = this.#abortable(options.signal, delivery)
-    this.#outbox.add(this.#source, delivery)
+    if (hold === undefined) this.#outbox.add(this.#source, delivery)
+    else hold(delivery)
     if (plain && delivery.state === 'queued') this.#run = { delivery, promise }
     return promise
   }

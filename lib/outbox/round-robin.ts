@@ -14,7 +14,8 @@ export class RoundRobin {
   }
 
   push (source: Source, delivery: Delivery): void {
-    if (source.queue.length === 0) this.#active.push(source)
+    // One whose queue was given up as a whole is still here.
+    if (source.queue.length === 0 && !this.#active.includes(source)) this.#active.push(source)
     source.queue.push(delivery)
   }
 
@@ -29,7 +30,11 @@ export class RoundRobin {
       source.credit += TURN
       let held = false
       let moved = false
+      let hooked = false
       for (let delivery = source.queue.first; delivery !== undefined && source.credit > 0; delivery = source.queue.first) {
+        // Behind one that is in its hooks all wait, for as long as that may take: room here is none of their business.
+        hooked = delivery.state === 'held'
+        if (hooked) break
         // What was given up while it was queued is only taken out.
         if (delivery.state === 'queued') {
           held = !fits(delivery)
@@ -43,10 +48,10 @@ export class RoundRobin {
         source.shift()
       }
       // Credit is not saved up for later; debt is kept, or large messages would get more than their share.
-      if (held || source.queue.length === 0) source.credit = Math.min(source.credit, 0)
+      if (held || hooked || source.queue.length === 0) source.credit = Math.min(source.credit, 0)
       if (source.queue.length === 0) this.#active.splice(this.#turn, 1)
       else this.#turn++
-      if (held) blocked++
+      if (held || hooked) blocked++
       if (held && !moved) starved ??= source
     }
     if (starved !== undefined) this.#turn = Math.max(this.#active.indexOf(starved), 0)

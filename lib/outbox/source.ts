@@ -11,6 +11,8 @@ const FEW = 64
  */
 export class Source implements Account {
   readonly name: string
+  /** Of a worker. */
+  readonly threadId: number | undefined
   readonly maxBytes: number
   /** Up to here QoS 0 counted as done when it was handed over, so it is taken in whatever the outbox holds, in bytes. */
   readonly window: number
@@ -23,8 +25,9 @@ export class Source implements Account {
   /** How many in the queue are settled: given up before their turn came. */
   #dead = 0
 
-  constructor (name: string, { maxBytes = Infinity, window = 0 }: { maxBytes?: number, window?: number } = {}) {
+  constructor (name: string, { maxBytes = Infinity, window = 0, threadId }: { maxBytes?: number, window?: number, threadId?: number } = {}) {
     this.name = name
+    this.threadId = threadId
     this.maxBytes = maxBytes
     this.window = window
   }
@@ -38,11 +41,11 @@ export class Source implements Account {
   gaveUp (): void {
     this.#dead++
     if (this.#dead < FEW || this.#dead * 2 < this.queue.length) return
-    this.queue.replace(delivery => delivery.state === 'queued' ? delivery : undefined)
+    this.queue.replace(delivery => delivery.state === 'settled' ? undefined : delivery)
     this.#dead = 0
     // What is left would keep the chunks of all that is gone.
     const slab = new Slab()
-    for (const delivery of this.queue) delivery.move(slab)
+    for (const delivery of this.queue) if (delivery.state === 'queued') delivery.move(slab)
   }
 
   /** Takes out the first. */

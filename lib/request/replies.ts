@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { MqttError } from '../errors.ts'
+import { PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import type { ReplySink } from '../routing/handler-job.ts'
 import type { MqttRoute } from '../routing/route.ts'
@@ -10,7 +11,8 @@ import { describeError, ERROR_CODE, ERROR_MESSAGE } from '../wire/user-propertie
 /** Milliseconds that the copies of one message may lie apart. They come one behind the other. */
 const APART = 1_000
 
-type Outcome = { readonly value: unknown } | { readonly error: Error }
+/** Of one route; the answer passes the hooks of its scope. */
+type Outcome = { readonly route: MqttRoute } & ({ readonly value: unknown } | { readonly error: Error })
 
 /** Where an answer goes. */
 interface Address {
@@ -67,20 +69,25 @@ export class Replies {
   }
 
   async #send (address: Address, outcome: Outcome): Promise<void> {
+    const { route } = outcome
     try {
-      if ('error' in outcome) await this.#fail(address, outcome.error)
-      else await this.#publisher.publish(address.topic, outcome.value, address.options)
+      if ('error' in outcome) await this.#publish(failure(address, outcome.error), '', route)
+      else await this.#publish(address, outcome.value, route)
     } catch (error) {
-      if (!('error' in outcome) && (error as MqttError).code === 'FST_MQTT_PAYLOAD') await this.#send(address, { error: error as Error })
+      if (!('error' in outcome) && (error as MqttError | undefined)?.code === 'FST_MQTT_PAYLOAD') await this.#send(address, { route, error: error as Error })
       else this.#log.warn({ err: error }, 'MQTT reply failed')
     }
   }
 
-  async #fail ({ topic, options }: Address, error: Error): Promise<void> {
-    const { code, message } = describeError(error)
-    const userProperties = { [ERROR_CODE]: code, [ERROR_MESSAGE]: message }
-    await this.#publisher.publish(topic, '', { ...options, properties: { ...options.properties, userProperties } })
+  #publish ({ topic, options }: Address, payload: unknown, { definition }: MqttRoute): Promise<unknown> {
+    return this.#publisher.publish(topic, payload, options, PublishHooks.of(definition.scope))
   }
+}
+
+function failure ({ topic, options }: Address, error: Error): Address {
+  const { code, message } = describeError(error)
+  const userProperties = { [ERROR_CODE]: code, [ERROR_MESSAGE]: message }
+  return { topic, options: { ...options, properties: { ...options.properties, userProperties } } }
 }
 
 /** One message's answer, until it is known. */
@@ -113,12 +120,12 @@ class Reply implements ReplySink {
   }
 
   returned (route: MqttRoute, value: unknown): void {
-    this.#outcomes.set(route, { value })
+    this.#outcomes.set(route, { route, value })
     this.#consider()
   }
 
   failed (route: MqttRoute, error: Error): void {
-    this.#outcomes.set(route, { error })
+    this.#outcomes.set(route, { route, error })
     this.#consider()
   }
 
@@ -139,7 +146,7 @@ class Reply implements ReplySink {
         return
       }
     }
-    this.#answer(failure ?? { value: undefined })
+    this.#answer(failure ?? { route: this.#routes[0]!, value: undefined })
   }
 
   #answer (outcome: Outcome): void {

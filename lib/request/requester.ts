@@ -2,13 +2,15 @@ import { randomBytes } from 'node:crypto'
 import {
   FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_NEEDS_V5, FST_MQTT_PROPERTY, FST_MQTT_REPLY_ERROR, FST_MQTT_TIMEOUT, unsent, type MqttError
 } from '../errors.ts'
+import type { PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import { addPrefix } from '../topics/prefix.ts'
-import type { Message, ProtocolVersion, RequestOptions } from '../types.ts'
+import type { InjectMessage, Message, ProtocolVersion, RequestOptions } from '../types.ts'
 import type { Publish } from '../wire/decode.ts'
 import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
 import { ERROR_CODE, ERROR_MESSAGE } from '../wire/user-properties.ts'
 
+const NO = Promise.resolve(false)
 /** Milliseconds that an answer may take. */
 const TIMEOUT = 5_000
 
@@ -31,6 +33,8 @@ export interface RequesterOptions {
   readonly toMessage: (publish: Publish) => Message
   /** Answers begin or cease to be awaited. */
   readonly onAwaiting: () => void
+  /** Without a broker (option `connect: false`) the application's own routes answer. */
+  readonly answer?: ((message: InjectMessage) => Promise<Publish | undefined>) | undefined
 }
 
 interface Exchange {
@@ -38,6 +42,8 @@ interface Exchange {
   readonly reject: (error: Error) => void
   /** Takes the request back, where it has not left. */
   readonly publishing: AbortController
+  /** Whether it may have left. */
+  maybeSent: Promise<boolean>
   readonly timer: NodeJS.Timeout | undefined
   unlisten: (() => void) | undefined
 }
@@ -67,10 +73,14 @@ export class Requester {
     return this.#exchanges.size > 0
   }
 
-  /** See `MultiMqtt.request`. Never throws. */
-  request (topic: string, payload: unknown, options: RequestOptions | undefined, publisher: Publisher = this.#options.publisher): Promise<Message> {
+  /**
+   * See `MultiMqtt.request`. Never throws.
+   *
+   * @param hooks what the publish passes
+   */
+  request (topic: string, payload: unknown, options: RequestOptions | undefined, hooks?: PublishHooks, publisher: Publisher = this.#options.publisher): Promise<Message> {
     try {
-      return this.#request(topic, payload, check(options), publisher)
+      return this.#request(topic, payload, check(options), hooks, publisher)
     } catch (error) {
       return unsent(error)
     }
@@ -96,7 +106,7 @@ export class Requester {
     this.#failAll(closed)
   }
 
-  #request (topic: string, payload: unknown, options: CheckedPublishOptions, publisher: Publisher): Promise<Message> {
+  #request (topic: string, payload: unknown, options: CheckedPublishOptions, hooks: PublishHooks | undefined, publisher: Publisher): Promise<Message> {
     if (this.#closed) throw closed()
     const version = this.#options.version()
     if (version !== undefined && version < 5) throw needsV5()
@@ -111,17 +121,15 @@ export class Requester {
     const publishing = new AbortController()
     const promise = new Promise<Message>((resolve, reject) => {
       const timer = timeout === 0 ? undefined : setTimeout(() => this.#fail(id, late(timeout)), Math.min(timeout, 2 ** 31 - 1))
-      this.#exchanges.set(id, { resolve, reject, publishing, timer, unlisten: undefined })
+      this.#exchanges.set(id, { resolve, reject, publishing, maybeSent: NO, timer, unlisten: undefined })
     })
     // One that nobody awaits ends no process.
     promise.catch(noop)
     if (this.#exchanges.size === 1) this.#options.onAwaiting()
     if (signal !== undefined) this.#listen(id, signal)
-    publisher.publish(topic, payload, {
+    const publish = {
       qos,
       absolute,
-      timeout: 0,
-      signal: publishing.signal,
       properties: {
         // Whoever is asked later has no use for it.
         ...(timeout > 0 && { messageExpiryInterval: Math.min(Math.ceil(timeout / 1000), 0xffffffff) }),
@@ -129,8 +137,16 @@ export class Requester {
         responseTopic: this.topic,
         correlationData: this.#correlate(id)
       }
-    }).catch((error: Error) => this.#fail(id, error))
+    }
+    const published = publisher.publish(topic, payload, { ...publish, timeout: 0, signal: publishing.signal }, hooks)
+    const exchange = this.#exchanges.get(id)
+    if (exchange !== undefined) exchange.maybeSent = published.then(() => true, (error: Partial<MqttError>) => error.maybeSent ?? false)
+    published.then(() => this.#answerHere({ topic, payload, ...publish }), (error: Error) => this.#end(id)?.reject(error))
     return promise
+  }
+
+  #answerHere (message: InjectMessage): void {
+    this.#options.answer?.(message).then(publish => { if (publish !== undefined) this.#answered(publish) }, noop)
   }
 
   #open (): ReplySubscription {
@@ -168,8 +184,9 @@ export class Requester {
   #fail (id: number, error: Error): void {
     const exchange = this.#end(id)
     if (exchange === undefined) return
-    exchange.reject(error)
     exchange.publishing.abort()
+    // Whoever asked for something to be done has to know whether it may be done all the same.
+    void exchange.maybeSent.then(maybeSent => exchange.reject(Object.assign(error, { maybeSent })))
   }
 
   #failAll (createError: () => Error): void {

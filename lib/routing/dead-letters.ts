@@ -1,13 +1,14 @@
 import { isUtf8 } from 'node:buffer'
+import { PublishHooks } from '../outbox/publish-hooks.ts'
 import { wellBehaved } from '../topics/text.ts'
-import type { PublishOptions } from '../types.ts'
+import type { PublishOptions, ReceivedProperties } from '../types.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
 import { describeError, ERROR_CODE, ERROR_MESSAGE } from '../wire/user-properties.ts'
 import type { InboundMessage } from './message.ts'
 
 export interface DeadLettersOptions {
   /** Settles when the broker has it, or never will. */
-  readonly publish: (topic: string, payload: unknown, options: PublishOptions) => Promise<unknown>
+  readonly publish: (topic: string, payload: unknown, options: PublishOptions, hooks: PublishHooks | undefined) => Promise<unknown>
   /** Of the connection, or of the one that is expected. */
   readonly version: () => ProtocolVersion
 }
@@ -25,7 +26,8 @@ export class DeadLetters {
     // At least once, also for a message that came at most once: this is the last that is heard of it.
     const qos = message.qos === 2 ? 2 : 1
     const [payload, properties] = this.#options.version() < 5 ? [envelope(message, error), undefined] : [message.payload, tags(message, error)]
-    await this.#options.publish(topic, payload, { qos, absolute: true, properties })
+    const hooks = message.route && PublishHooks.of(message.route.definition.scope)
+    await this.#options.publish(topic, payload, { qos, absolute: true, properties }, hooks)
   }
 }
 
@@ -34,16 +36,23 @@ function tags ({ properties, absoluteTopic, route }: InboundMessage, error: Erro
   const { contentType, payloadFormatIndicator, userProperties } = properties
   const { code, message } = describeError(error)
   return {
-    ...(contentType !== undefined && { contentType }),
+    ...(contentType !== undefined && { contentType: wellBehaved(contentType) }),
     ...(payloadFormatIndicator !== undefined && { payloadFormatIndicator }),
     userProperties: {
-      ...userProperties,
+      ...tamed(userProperties),
       [ERROR_CODE]: code,
       [ERROR_MESSAGE]: message,
       route: wellBehaved(route?.name ?? route?.pattern ?? ''),
       topic: wellBehaved(absoluteTopic)
     }
   }
+}
+
+/** A broker may have let through what `publish` would not send, and this message must not get lost over it. */
+function tamed (userProperties: ReceivedProperties['userProperties'] = {}): Record<string, string | string[]> {
+  return Object.fromEntries(Object.entries(userProperties).map(([name, value]) => [
+    wellBehaved(name), Array.isArray(value) ? value.map(one => wellBehaved(one)) : wellBehaved(value)
+  ]))
 }
 
 /** MQTT 3.1.1 has no properties, so all of it goes into JSON. */

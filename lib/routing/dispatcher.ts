@@ -13,6 +13,7 @@ import type { MqttRoute } from './route.ts'
 import type { Scope } from './scope.ts'
 
 export interface DispatcherOptions {
+  namespace: string | undefined
   registry: Registry
   notFound: NotFoundHandlers
   replies: Replies
@@ -46,7 +47,7 @@ export class Dispatcher {
 
   constructor (options: DispatcherOptions) {
     this.#options = options
-    this.#tools = { counters: this.counters, deadLetters: options.deadLetters }
+    this.#tools = { namespace: options.namespace, counters: this.counters, deadLetters: options.deadLetters }
   }
 
   /** The jobs of a message: one for each route that matches, or the not-found handler's. */

@@ -2,6 +2,7 @@ import type { Connection } from '../connection/connection.ts'
 import type { Subscription } from '../connection/subscription.ts'
 import type { Subscriptions } from '../connection/subscriptions.ts'
 import { FST_MQTT_OPTIONS, FST_MQTT_PROPERTY, reading, unsent } from '../errors.ts'
+import { PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import { isTopicDefinition, takeTopic, type TopicDefinition } from '../topics/define.ts'
 import { parseShare, validateFilter } from '../topics/filter.ts'
@@ -10,6 +11,7 @@ import type {
   SubscribeOptions, SubscriptionStatus, WorkerLike
 } from '../types.ts'
 import { decoratedTopics, methodHandler } from './decorators.ts'
+import { DefinitionSchemas } from './definition-schemas.ts'
 import type { HookName } from './hooks.ts'
 import type { NotFoundHandlers } from './not-found.ts'
 import type { Registry } from './registry.ts'
@@ -22,7 +24,7 @@ export interface Parts {
   readonly registry: Registry
   readonly subscriptions: Subscriptions
   readonly publisher: Publisher
-  readonly requester: { request (topic: string, payload: unknown, options: RequestOptions | undefined): Promise<Message> }
+  readonly requester: { request (topic: string, payload: unknown, options: RequestOptions | undefined, hooks: PublishHooks): Promise<Message> }
   readonly status: () => Status
   readonly inject: (message: InjectMessage) => Promise<InjectResult>
   readonly attach: (workerOrPool: WorkerLike) => void
@@ -42,10 +44,14 @@ type Generic = 'topic' | 'route' | 'publish' | 'request' | 'topicFor' | 'addHook
 export class Facade implements Omit<MultiMqtt, Generic> {
   readonly #parts: Parts
   readonly #scope: Scope
+  readonly #hooks: PublishHooks
+  readonly #schemas: DefinitionSchemas
 
   constructor (parts: Parts, scope: Scope) {
     this.#parts = parts
     this.#scope = scope
+    this.#hooks = PublishHooks.of(scope)
+    this.#schemas = new DefinitionSchemas(scope.instance)
   }
 
   get state (): MultiMqtt['state'] { return this.#parts.connection.state }
@@ -129,8 +135,8 @@ export class Facade implements Omit<MultiMqtt, Generic> {
 
   publish (topic: string | TopicDefinition, ...args: unknown[]): Promise<PublishResult> {
     try {
-      const name = isTopicDefinition(topic) ? takeTopic(topic, args) : topic
-      return this.#parts.publisher.publish(name, args[0], args[1] as PublishOptions | undefined)
+      const name = this.#takeTopic(topic, args)
+      return this.#parts.publisher.publish(name, args[0], args[1] as PublishOptions | undefined, this.#hooks)
     } catch (error) {
       return unsent(error)
     }
@@ -138,8 +144,13 @@ export class Facade implements Omit<MultiMqtt, Generic> {
 
   request (topic: string | TopicDefinition, ...args: unknown[]): Promise<Message> {
     try {
-      const name = isTopicDefinition(topic) ? takeTopic(topic, args) : topic
-      return this.#parts.requester.request(name, args[0], args[1] as RequestOptions | undefined)
+      const name = this.#takeTopic(topic, args)
+      const answer = this.#parts.requester.request(name, args[0], args[1] as RequestOptions | undefined, this.#hooks)
+      if (!isTopicDefinition(topic)) return answer
+      const checked = this.#schemas.check(topic, answer)
+      // As with the answer itself: one that nobody awaits ends no process.
+      checked.catch(noop)
+      return checked
     } catch (error) {
       return unsent(error)
     }
@@ -193,6 +204,14 @@ export class Facade implements Omit<MultiMqtt, Generic> {
 
   status (): Status {
     return this.#parts.status()
+  }
+
+  /** Takes a definition's parameters off the arguments, and leaves its payload as it is to be sent. */
+  #takeTopic (topic: string | TopicDefinition, args: unknown[]): string {
+    if (!isTopicDefinition(topic)) return topic
+    const name = takeTopic(topic, args)
+    args[0] = this.#schemas.serialize(topic, args[0])
+    return name
   }
 
   #add (topic: string | TopicDefinition, options: RouteOptions, handler: Handler | undefined): Route {

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { FST_MQTT_HANDLER_TIMEOUT } from '../errors.ts'
 import type { Reception } from '../inbox/inbox.ts'
 import type { Job, Track } from '../inbox/scheduler.ts'
+import { handles, tellFailed, traceHandling, type HandleEvent } from '../tracing.ts'
 import type { Handler } from '../types.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import type { Observer } from './dispatcher.ts'
@@ -10,6 +11,7 @@ import type { InboundMessage } from './message.ts'
 import type { NotFound } from './not-found.ts'
 import type { Retry } from './retry.ts'
 import type { MqttRoute } from './route.ts'
+import { isJson } from './schema.ts'
 import { isThenable, toError } from './thenable.ts'
 
 /** "Implementation specific error": what an MQTT 5 broker is told of a message whose handler failed. */
@@ -31,6 +33,7 @@ export interface HandlingCounters {
 
 /** What all jobs of a connection share. */
 export interface HandlingTools {
+  readonly namespace: string | undefined
   readonly counters: HandlingCounters
   readonly deadLetters: DeadLetters
 }
@@ -62,6 +65,8 @@ abstract class HandlerJob implements Job {
   #retries = 0
   /** The attempt that counts. What an earlier one, whose time was up, still does is nobody's concern. */
   #attempted = 0
+  /** Where somebody watches. */
+  #event: HandleEvent | undefined
 
   constructor (rules: HandlingRules, message: InboundMessage, reception: Reception, tools: HandlingTools, observer: Observer | undefined) {
     this.message = message
@@ -85,7 +90,13 @@ abstract class HandlerJob implements Job {
   run (): Promise<void> | undefined {
     this.reception.started = true
     this.#before = this.#rules.lifecycle.before
-    return this.#attempt()
+    if (!handles.hasSubscribers) return this.#attempt()
+    const { message, tools: { namespace } } = this
+    const { route } = message
+    this.#event = {
+      namespace, message, route: route?.pattern, name: route?.name, attempts: 0, async: false, result: undefined, error: undefined, reasonCode: undefined
+    }
+    return traceHandling(this.#event, () => this.#attempt())
   }
 
   keep (): void {
@@ -111,6 +122,7 @@ abstract class HandlerJob implements Job {
 
   #attempt (): Promise<void> | undefined {
     const attempt = ++this.#attempted
+    if (this.#event !== undefined) this.#event.attempts++
     let result: unknown
     try {
       result = this.#proceed(attempt)
@@ -145,6 +157,7 @@ abstract class HandlerJob implements Job {
       return this.#failed(error)
     }
     this.tools.counters.handled++
+    if (this.#event !== undefined) this.#event.result = value
     const telling = this.#rules.lifecycle.handled(this.message, value)
     if (telling === undefined) {
       this.#settle(0)
@@ -164,6 +177,7 @@ abstract class HandlerJob implements Job {
     this.#attempted++
     this.tools.counters.failed++
     const error = toError(thrown)
+    if (this.#event !== undefined) tellFailed(this.#event, error)
     this.observer?.failed(error)
     const reasonCode = isInvalid ? PAYLOAD_FORMAT_INVALID : HANDLER_FAILED
     const telling = this.#rules.lifecycle.failed(error, this.message)
@@ -226,6 +240,7 @@ abstract class HandlerJob implements Job {
   }
 
   #settle (reasonCode: number): void {
+    if (this.#event !== undefined) this.#event.reasonCode = reasonCode
     this.message.finish()
     this.reception.settled(reasonCode)
   }
@@ -309,11 +324,6 @@ export class NotFoundJob extends HandlerJob {
     const { scope, handler } = this.#notFound
     return handler.call(scope.instance, this.message)
   }
-}
-
-/** What `publish` would send as JSON, if left to itself. */
-function isJson (value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !(value instanceof ArrayBuffer) && !(value instanceof SharedArrayBuffer)
 }
 
 function noop (): void {}

@@ -1,6 +1,7 @@
+import { AsyncResource } from 'node:async_hooks'
 import { FST_MQTT_CLOSED, FST_MQTT_PROPERTY, FST_MQTT_TOPIC, reading } from '../errors.ts'
 import { Reception } from '../inbox/inbox.ts'
-import type { Scheduler } from '../inbox/scheduler.ts'
+import type { Job, Scheduler } from '../inbox/scheduler.ts'
 import type { PublishRecord, Recorder } from '../outbox/recorder.ts'
 import { addPrefix, stripPrefix } from '../topics/prefix.ts'
 import { topicNameError } from '../topics/topic.ts'
@@ -42,6 +43,12 @@ export class Injector {
     return { ...outcome, ...takeReply(records.map(record => this.#toPublished(record)), publish) }
   }
 
+  /** What the application's own routes answer to a message that asks for it. */
+  async answer (message: InjectMessage): Promise<Publish | undefined> {
+    const { reply } = await this.inject(message)
+    return reply && toPublish(reply)
+  }
+
   /** What has not been handled by now never will be. */
   close (): void {
     this.#closed = true
@@ -66,7 +73,7 @@ export class Injector {
       const { jobs, ackOnReceipt } = dispatcher.dispatch(reception, outcomes)
       for (const job of jobs) {
         reception.begin()
-        scheduler.add(job)
+        scheduler.add(inThisContext(job))
       }
       reception.settled(0)
     })
@@ -85,10 +92,20 @@ export class Injector {
     // What cannot be sent cannot come, either.
     if (properties !== undefined) encodeProperties(properties)
     const bytes = Buffer.from(toPayload(payload) as string)
-    const publish = new Publish(absoluteTopic, bytes, qos << 1 | (retain ? 1 : 0), 0, bytes.length)
-    publish.properties = received(properties)
-    return publish
+    return toPublish({ absoluteTopic, payload: bytes, qos, retain, properties })
   }
+}
+
+function toPublish ({ absoluteTopic, payload, qos, retain, properties }: Omit<PublishedMessage, 'topic' | 'properties'> & Pick<InjectMessage, 'properties'>): Publish {
+  const publish = new Publish(absoluteTopic, payload, qos << 1 | (retain ? 1 : 0), 0, payload.length)
+  publish.properties = received(properties)
+  return publish
+}
+
+/** A job that waits is started by whoever it waited for, and what it publishes would be recorded there. */
+function inThisContext (job: Job): Job {
+  const run = AsyncResource.bind(() => job.run())
+  return { track: job.track, key: job.key, run, keep: () => job.keep(), get dropped () { return job.dropped } }
 }
 
 /** What became of a message in each of its routes, in the order in which they were declared. */

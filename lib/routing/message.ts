@@ -31,6 +31,8 @@ export class InboundMessage implements Message {
   readonly route: MqttRoute | undefined
   readonly receivedAt = Date.now()
   readonly #scope: Scope
+  /** The answer to a request: that it is not valid is not the fault of whoever asked this application for something. */
+  #answer = false
   #parsed: Body | undefined
   /** What a schema's check has made of it. */
   #body: unknown = kUnparsed
@@ -56,6 +58,7 @@ export class InboundMessage implements Message {
   static ofReply (publish: Publish, prefix: string, scope: Scope): InboundMessage {
     const message = new InboundMessage(publish, stripPrefix(prefix, publish.topic) ?? publish.topic, scope, undefined, NO_PARAMS, NO_WILDCARDS)
     message.keep(publish)
+    message.#answer = true
     return message
   }
 
@@ -146,7 +149,10 @@ export class InboundMessage implements Message {
   }
 
   #fail (error: unknown): never {
-    if (error instanceof FST_MQTT_INVALID_BODY) this.#invalid = error
+    if (error instanceof FST_MQTT_INVALID_BODY) {
+      this.#invalid = error
+      if (this.#answer) (error as { statusCode: number }).statusCode = 502
+    }
     throw error
   }
 }

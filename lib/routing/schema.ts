@@ -1,11 +1,13 @@
+import { types } from 'node:util'
 import type { FastifyInstance } from 'fastify'
-import { FST_MQTT_INVALID_BODY, FST_MQTT_OPTIONS } from '../errors.ts'
+import { FST_MQTT_INVALID_BODY, FST_MQTT_OPTIONS, FST_MQTT_PAYLOAD } from '../errors.ts'
+import type { TopicSchema } from '../topics/define.ts'
 import { isThenable } from './thenable.ts'
 
 /** Gives the body, as the validator has left it. Throws, or rejects with, `FST_MQTT_INVALID_BODY`. */
 export type BodyCheck = (body: unknown) => unknown
 
-/** Gives the JSON of a value. */
+/** Gives the JSON of a value. Throws `FST_MQTT_PAYLOAD` when that does not fit the schema. */
 export type Serialize = (value: unknown) => string
 
 /** What a validator compiler makes of a schema: Ajv's function, or one that gives the value or the error. */
@@ -31,8 +33,8 @@ interface SchemaController {
  *
  * @throws `FST_MQTT_OPTIONS` when the schema does not compile
  */
-export function compileBody (instance: FastifyInstance, schema: unknown, pattern: string): BodyCheck {
-  const validate = compile(pattern, 'payload', () => {
+export function compileBody (instance: FastifyInstance, schema: unknown, pattern: string, which: keyof TopicSchema = 'payload'): BodyCheck {
+  const validate = compile(pattern, which, () => {
     ownController(instance)?.setupValidator(ownOptions(instance))
     return instance.validatorCompiler?.({ schema, method: 'MQTT', url: pattern, httpPart: 'body' }) as Validator | undefined
   })
@@ -47,14 +49,27 @@ export function compileBody (instance: FastifyInstance, schema: unknown, pattern
  *
  * @throws `FST_MQTT_OPTIONS` when the schema does not compile
  */
-export function compileJson (instance: FastifyInstance, schema: unknown, pattern: string): Serialize {
-  return compile(pattern, 'reply', () => {
+export function compileJson (instance: FastifyInstance, schema: unknown, pattern: string, which: keyof TopicSchema = 'reply'): Serialize {
+  const serialize = compile(pattern, which, () => {
     ownController(instance)?.setupSerializer(ownOptions(instance))
     return instance.serializerCompiler?.({ schema, method: 'MQTT', url: pattern, httpStatus: '200' })
   })
+  return value => {
+    try {
+      return serialize(value)
+    } catch {
+      // Without the serializer's error: it quotes the value.
+      throw FST_MQTT_PAYLOAD(`It does not fit the ${which} schema of "${pattern}"`)
+    }
+  }
 }
 
-function compile<T> (pattern: string, which: string, make: () => T | undefined): T {
+/** What `publish` would send as JSON, if left to itself. */
+export function isJson (value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !types.isAnyArrayBuffer(value)
+}
+
+function compile<T> (pattern: string, which: keyof TopicSchema, make: () => T | undefined): T {
   let made: T | undefined
   try {
     made = make()

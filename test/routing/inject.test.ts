@@ -82,6 +82,19 @@ t.test('what is published meanwhile is recorded, and nothing else', async t => {
   t.match(app.mqtt.status(), { state: 'idle', outbox: { messages: 0 }, counters: { published: 5, refused: 2 } })
 })
 
+t.test('of messages that wait for each other, each has its own', async t => {
+  const app = await build(t, app => {
+    app.mqtt.topic('a', async message => {
+      await new Promise(resolve => { setImmediate(resolve) })
+      await app.mqtt.publish(`out/${message.text()}`, '')
+      return message.text()
+    })
+  })
+  const results = await Promise.all(['1', '2', '3'].map(payload => app.mqtt.inject({ topic: 'a', payload, properties: { responseTopic: 'me' } })))
+  t.strictSame(results.map(({ published }) => published.map(({ topic }) => topic)), [['out/1'], ['out/2'], ['out/3']])
+  t.strictSame(results.map(({ reply }) => reply!.payload.toString()), ['1', '2', '3'])
+})
+
 t.test('a message that asks for a reply gets it', async t => {
   const app = await build(t, app => { app.mqtt.topic('sum/<int:a>/<int:b>', ({ params }) => ({ sum: params.a + params.b })) })
   const { reply, published } = await app.mqtt.inject({ topic: 'sum/2/3', properties: { responseTopic: 'me/answers', correlationData: Buffer.from('7') } })

@@ -125,6 +125,14 @@ t.test('the schemas of a definition, and those of the route in their place', asy
   t.match((await app.mqtt.inject({ topic: 'reading/1', payload: { kelvin: 1 } })).results, [undefined, 1])
 })
 
+t.test('a retained message that is cleared, where the schema allows for that', async t => {
+  const app = await build(t)
+  app.mqtt.topic('kept', { schema: { payload: Type.Union([Reading, Type.Literal('')]) } }, ({ body }) => body === '' ? 'gone' : body.celsius)
+  t.match((await app.mqtt.inject({ topic: 'kept', payload: '', retain: true })).results, ['gone'])
+  t.match((await app.mqtt.inject({ topic: 'kept', payload: { celsius: 1 } })).results, [1])
+  t.match(await app.mqtt.inject({ topic: 'kept', payload: '[]' }), { reasonCode: 0x99 })
+})
+
 t.test('parse', async t => {
   const app = await build(t)
   const bytes = Buffer.from('{"a":1}')
@@ -154,4 +162,33 @@ t.test('JSON is read once, and up to bodyLimit', async t => {
   t.match(await app.mqtt.inject({ topic: 'a', payload: { n: 1 } }), { results: [{ n: 1 }], error: undefined })
   app.mqtt.topic('long', message => typeof message.body === 'string' && message.json())
   t.match(await app.mqtt.inject({ topic: 'long', payload: { text: 'x'.repeat(20) } }), { error: { code: 'FST_MQTT_INVALID_BODY', message: /31 bytes.*20/ }, reasonCode: 0x99 })
+})
+
+t.test('what is published to a definition is serialised by its schema', async t => {
+  const app = await build(t)
+  const reading = defineTopic('reading/<int:id>', { schema: { payload: Type.Object({ celsius: Type.Number() }) } })
+  app.mqtt.topic('go', async () => {
+    await app.mqtt.publish(reading, { id: 1 }, { celsius: 5, secret: 'not in the schema' } as { celsius: number })
+    await app.mqtt.publish(reading, { id: 2 }, Buffer.from('as it is'))
+  })
+  const { published } = await app.mqtt.inject({ topic: 'go' })
+  t.strictSame(published.map(({ payload }) => payload.toString()), ['{"celsius":5}', 'as it is'])
+  const wrong = app.mqtt.publish(reading, { id: 1 }, { celsius: 'warm secret' as unknown as number })
+  await t.rejects(wrong, { code: 'FST_MQTT_PAYLOAD', message: 'It does not fit the payload schema of "reading/<int:id>"', maybeSent: false })
+})
+
+t.test('without a broker the application\'s own routes answer requests; the answer is checked', async t => {
+  const app = await build(t)
+  const sum = defineTopic('sum/<int:a>/<int:b>', { schema: { reply: Type.Object({ sum: Type.Integer() }) } })
+  const answers: unknown[] = [{ sum: 5 }, { sum: 'five' }, Buffer.from('{"sum":"x"}'), undefined]
+  app.mqtt.topic('sum/<int:a>/<int:b>', ({ params }) => answers[params.a])
+  app.mqtt.topic('sum/9/9', () => { throw Object.assign(new Error('no'), { code: 'E_NO' }) })
+  await app.ready()
+  const { body } = await app.mqtt.request(sum, { a: 0, b: 0 })
+  t.equal(body.sum, 5)
+  for (const a of [1, 2, 3]) await t.rejects(app.mqtt.request(sum, { a, b: 0 }), { code: 'FST_MQTT_INVALID_BODY', statusCode: 502, validationContext: 'body' }, `${a}`)
+  await t.rejects(app.mqtt.request('sum/9/9'), { code: 'FST_MQTT_REPLY_ERROR', remote: { code: 'E_NO', message: 'no' } })
+  await t.rejects(app.mqtt.request('nobody', '', { timeout: 20 }), { code: 'FST_MQTT_TIMEOUT', maybeSent: true })
+  const odd = await app.mqtt.request('sum/3/0')
+  t.throws(() => odd.json(), { code: 'FST_MQTT_INVALID_BODY', statusCode: 502 })
 })
