@@ -9,6 +9,8 @@ import { createDevice, parseCommand } from '../../examples/demo/device.ts'
 import type { MessageEntry, ValueEntry } from '../../examples/demo/feed.ts'
 import { EventStream } from '../../examples/demo/stream.ts'
 
+t.setTimeout(120_000)
+
 type Entry = ValueEntry | MessageEntry
 
 interface Snapshot {

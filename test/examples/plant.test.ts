@@ -87,13 +87,13 @@ t.test('mosquitto: what becomes of commands', { skip: mosquittoMissing() }, asyn
   const { client, topics } = await connectHeater(t, call, broker.url, {
     obey ({ target = 20 }) {
       if (target === 30) throw new Error('the fuse has blown')
-      return { on: target === 31 ? 1 as never : true, target }
+      return { on: target === 31 ? 'perhaps' as never : true, target }
     }
   })
 
   t.match(await send(21), { code: 200, body: { on: true, target: 21 } })
   t.match(await send(30), { code: 502, body: { code: 'FST_MQTT_REPLY_ERROR', message: /DEVICE_FAILED: the fuse has blown/ } }, 'the device says that it failed')
-  t.match(await send(31), { code: 502, body: { code: 'BAD_ANSWER' } }, 'what it says makes no sense')
+  t.match(await send(31), { code: 502, body: { code: 'FST_MQTT_INVALID_BODY' } }, 'what it says makes no sense')
   const answers = await Promise.all([21, 22, 23, 24].map(send))
   t.strictSame(answers.map(({ body }) => body.target), [21, 22, 23, 24])
 
