@@ -1,4 +1,5 @@
 import createError, { type FastifyError } from '@fastify/error'
+import type { FastifyBaseLogger } from 'fastify'
 import { FST_MQTT_PARAM, FST_MQTT_PATTERN, type CodedError } from './topics/errors.ts'
 
 /*
@@ -135,6 +136,15 @@ export function reading<T> (read: () => T): T {
     const error = FST_MQTT_OPTIONS('What was given cannot be read: it throws')
     error.cause = thrown
     throw error
+  }
+}
+
+/** Logs a failure, whatever was thrown: a logger looks at it, and that may throw as well. */
+export function logFailure (log: Pick<FastifyBaseLogger, 'error' | 'warn'>, thrown: unknown, text: string, level: 'error' | 'warn' = 'error'): void {
+  try {
+    log[level]({ err: thrown }, text)
+  } catch {
+    log[level](text)
   }
 }
 

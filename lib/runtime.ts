@@ -6,7 +6,7 @@ import { Subscriptions } from './connection/subscriptions.ts'
 import { readTlsOptions } from './connection/tls.ts'
 import { createTransport, type OpenTransport } from './connection/transport.ts'
 import { createEmbeddedBroker, type EmbeddedBroker } from './embedded/broker.ts'
-import { FST_MQTT_CLOSED, FST_MQTT_OPTIONS, FST_MQTT_PAYLOAD, type MqttError } from './errors.ts'
+import { FST_MQTT_CLOSED, FST_MQTT_OPTIONS, FST_MQTT_PAYLOAD, logFailure, type MqttError } from './errors.ts'
 import { Inbox } from './inbox/inbox.ts'
 import type { ResolvedOptions } from './options/resolve.ts'
 import { Outbox } from './outbox/outbox.ts'
@@ -27,7 +27,7 @@ import { NotFoundHandlers } from './routing/not-found.ts'
 import { Registry } from './routing/registry.ts'
 import { Scope } from './routing/scope.ts'
 import { filterMatches } from './topics/filter.ts'
-import type { MqttHooks, Status } from './types.ts'
+import type { MqttHooks, ProtocolVersion, Status } from './types.ts'
 import { buildWill } from './options/will.ts'
 import type { ConnectInfo, Tap } from './wire/tap.ts'
 
@@ -174,6 +174,7 @@ export class Runtime {
     await this.#drain(deadline)
     this.#inbox.finish()
     this.#injector.close()
+    this.scope.end()
     this.#outbox.close()
     this.#subscriptions.close()
     await this.#connection.close(deadline - performance.now())
@@ -193,7 +194,7 @@ export class Runtime {
       onDisconnected: (tap, error) => this.#onDisconnected(tap, error),
       onFailed: error => this.#onFailed(error),
       onState: state => this.#app.log.debug({ state }, 'MQTT state'),
-      onPublish: (tap, publish) => this.#inbox.receive(tap, publish),
+      onPublish: (tap, publish) => this.#recorder.exclude(() => this.#inbox.receive(tap, publish)),
       onOversize: (tap, oversize) => this.#inbox.oversize(tap, oversize),
       onRelease: (tap, id) => this.#inbox.release(tap, id),
       onAck: (tap, type, id, reasonCode) => this.#outbox.acknowledge(tap, type, id, reasonCode),
@@ -249,11 +250,16 @@ export class Runtime {
       clientId,
       publisher,
       subscribe: filter => this.#subscriptions.acquire(filter, owner, { qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 }),
-      version: () => this.#connection.connected ? this.#connection.version : undefined,
+      version: () => this.#connection.connected ? this.#connection.version : this.#versionWithoutBroker(),
       toMessage: publish => InboundMessage.ofReply(publish, prefix, this.scope),
       onAwaiting: () => this.#inbox.reconsider(),
-      answer: this.#options.connect ? undefined : message => this.#injector.answer(message)
+      answer: this.#options.connect ? undefined : (send, onReply) => this.#injector.answer(send, onReply)
     })
+  }
+
+  #versionWithoutBroker (): ProtocolVersion | undefined {
+    const { connect, protocolVersion } = this.#options
+    return connect || protocolVersion === 'auto' ? undefined : protocolVersion
   }
 
   #createPublisher (source: Source, permit: Pick<PublisherOptions, 'permit'> = {}): Publisher {
@@ -333,7 +339,7 @@ export class Runtime {
 
   /** Runs the hooks on what happens to the connection; nobody waits for them. */
   #tell<N extends 'onConnect' | 'onDisconnect' | 'onSubscribe' | 'onUnsubscribe'> (name: N, ...args: Parameters<MqttHooks[N]>): void {
-    tellHooks(this.scope.hooks.everywhere(name), args, error => this.#app.log.error({ err: error }, `MQTT hook ${name} failed`))
+    tellHooks(this.scope.hooks.everywhere(name), args, error => logFailure(this.#app.log, error, `MQTT hook ${name} failed`))
   }
 
   #onFailed (error: Error): void {

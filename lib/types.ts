@@ -11,7 +11,7 @@ import type { ProtocolVersion, PublishProperties, QoS, ReceivedProperties } from
 
 export type { ProtocolVersion, PublishProperties, QoS, ReceivedProperties }
 
-/** Where the connection is (contract section 5). `refused`: the broker said no, and is asked again slowly. */
+/** Where the connection is. `refused`: the broker said no, and is asked again slowly. */
 export type ConnectionState =
   'idle' | 'connecting' | 'connected' | 'reconnecting' | 'refused' | 'closing' | 'closed'
 
@@ -95,7 +95,7 @@ export interface RouteOptions<S extends TopicSchema = TopicSchema> extends Subsc
   concurrency?: number | undefined
   /** `'topic'`: messages of one topic one after another; `'none'`: no order. Default: the plugin's `order`. */
   order?: 'topic' | 'none' | undefined
-  /** Milliseconds a handler may take; 0 is no limit. Default: the plugin's `handlerTimeout`. */
+  /** Milliseconds that hooks, schema and handlers may take together, in each attempt; 0 is no limit. Default: the plugin's `handlerTimeout`. */
   handlerTimeout?: number | undefined
   /** How `message.body` is made of the payload; see `Message.body`. Default `'auto'`. */
   parse?: ParseMode | undefined
@@ -286,7 +286,9 @@ export interface Status {
   readonly since: number
   readonly protocolVersion?: ProtocolVersion
   readonly lastError?: { readonly code: string, readonly message: string }
+  /** Publishes that have not settled. `bytes` of them as encoded, whole packets. */
   readonly outbox: { readonly messages: number, readonly bytes: number, readonly inflight: number }
+  /** Messages that have not been handled. `bytes` of them as encoded, whole packets. `running` counts one for each route. */
   readonly inbox: { readonly messages: number, readonly bytes: number, readonly running: number }
   /** How many worker threads are attached. */
   readonly workers: number
@@ -365,7 +367,7 @@ export interface MultiMqtt {
    * Offline it waits in the outbox. The payload may be text, bytes, a number, a boolean, a bigint, null or undefined
    * (empty); anything else is sent as JSON.
    *
-   * Every publish settles. A promise that nobody awaits never ends the process: the failure is counted and logged at debug.
+   * Every publish settles. A promise that nobody awaits never ends the process: the failure is counted as `refused`.
    *
    * @throws `FST_MQTT_TOPIC`, `FST_MQTT_PAYLOAD`, `FST_MQTT_PROPERTY`, `FST_MQTT_OUTBOX_FULL`, `FST_MQTT_PUBLISH_REFUSED`,
    * `FST_MQTT_TIMEOUT`, `FST_MQTT_ABORTED`, `FST_MQTT_POISON`, `FST_MQTT_SESSION_LOST`, `FST_MQTT_CLOSED`
@@ -379,7 +381,9 @@ export interface MultiMqtt {
    *
    * @throws `FST_MQTT_TIMEOUT` no answer in time, `FST_MQTT_REPLY_ERROR` the handler failed (`remote` has its code and
    * message), `FST_MQTT_INVALID_BODY` the answer is not what the definition's schema says, `FST_MQTT_NEEDS_V5` the connection speaks 3.1.1,
-   * and what `publish` throws
+   * `FST_MQTT_SUBSCRIBE_REFUSED` the broker refuses the response topic, `FST_MQTT_ABORTED` by `signal`, `FST_MQTT_CLOSED` the application
+   * closes first, and what `publish` throws. Where there was no answer, the error's `maybeSent` says whether somebody may have got the
+   * request all the same
    * @example
    * const answer = await app.mqtt.request('rooms/1/temperature')
    * answer.json()
@@ -412,16 +416,23 @@ export interface MultiMqtt {
    */
   addHook<N extends keyof MqttHooks> (name: N, hook: MqttHooks[N]): this
 
-  /** Handles errors of this scope's handlers. Default: logs them. */
+  /**
+   * Handles what fails in this scope and those inside it. The nearest one counts; what it throws goes to the next one out, and behind the
+   * outermost to the log. `this` is the instance that set it. Default: logs.
+   */
   setErrorHandler (handler: ErrorHandler): this
-  /** Handles messages that no route matched. Default: logs them at debug. */
+  /**
+   * Handles messages that no route matched. There is one for each `mqttPrefix`, and of two the one set last counts. In a scope without a
+   * prefix of its own it is that of the prefix around it, so of the whole application where there is none. Default: logs them at debug.
+   */
   setNotFoundHandler (handler: Handler): this
 
   /**
    * Takes a message through match, parse, validation, hooks and handlers, without broker and network, and says what came of it. For tests,
    * best with `connect: false`: then publishes are only recorded, and resolve with reason code 0; on a live application they are sent as well.
    *
-   * @throws `FST_MQTT_TOPIC`, `FST_MQTT_PROPERTY`, `FST_MQTT_PAYLOAD` for what cannot be a message
+   * @throws `FST_MQTT_TOPIC`, `FST_MQTT_PROPERTY`, `FST_MQTT_PAYLOAD` for what cannot be a message, `FST_MQTT_CLOSED` when the application closes before it
+   * is handled
    * @example
    * const { results, published } = await app.mqtt.inject({ topic: 'number/42', payload: { on: true }, qos: 1 })
    */
@@ -453,7 +464,7 @@ export interface InjectMessage {
 
 /** A publish that was made while an injected message was handled. */
 export interface PublishedMessage {
-  /** Relative to the prefix. */
+  /** Relative to the prefix; absolute where that does not cover it. */
   readonly topic: string
   readonly absoluteTopic: string
   readonly payload: Buffer

@@ -51,7 +51,7 @@ class Course {
 
 /** Notes what is published in the course of an injected message. */
 export class Recorder {
-  readonly #courses = new AsyncLocalStorage<Course>()
+  readonly #courses = new AsyncLocalStorage<Course | undefined>()
   /** How many injected messages are under way: with none, a publish does not look for its own. */
   #running = 0
 
@@ -63,13 +63,23 @@ export class Recorder {
   async run<T> (records: PublishRecord[], task: () => Promise<T>): Promise<T> {
     this.#running++
     const course = new Course()
+    const outer = this.#courses.getStore()
     try {
       const result = await this.#courses.run(course, task)
-      records.push(...await course.take())
+      for (const record of await course.take()) {
+        records.push(record)
+        outer?.note(record)
+      }
       return result
     } finally {
       this.#running--
     }
+  }
+
+  /** Runs what is no part of the message in whose course it comes: streams and queues pass on the context of whoever fed them. */
+  exclude (task: () => void): void {
+    if (this.#running === 0) task()
+    else this.#courses.run(undefined, task)
   }
 
   /** A publish was found to be good. */

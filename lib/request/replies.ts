@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { MqttError } from '../errors.ts'
+import { logFailure, type MqttError } from '../errors.ts'
 import { PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import type { ReplySink } from '../routing/handler-job.ts'
@@ -23,11 +23,11 @@ interface Address {
 /** Answers to messages that ask for one (MQTT 5 section 4.10): exactly one for each, whatever the number of routes. */
 export class Replies {
   readonly #publisher: Publisher
-  readonly #log: Pick<FastifyBaseLogger, 'warn'>
+  readonly #log: FastifyBaseLogger
   /** Of messages that the broker sends a copy of for each subscription: each copy has some of the routes. */
   readonly #parted = new Map<string, Reply>()
 
-  constructor (publisher: Publisher, log: Pick<FastifyBaseLogger, 'warn'>) {
+  constructor (publisher: Publisher, log: FastifyBaseLogger) {
     this.#publisher = publisher
     this.#log = log
   }
@@ -75,7 +75,7 @@ export class Replies {
       else await this.#publish(address, outcome.value, route)
     } catch (error) {
       if (!('error' in outcome) && (error as MqttError | undefined)?.code === 'FST_MQTT_PAYLOAD') await this.#send(address, { route, error: error as Error })
-      else this.#log.warn({ err: error }, 'MQTT reply failed')
+      else logFailure(this.#log, error, 'MQTT reply failed', 'warn')
     }
   }
 

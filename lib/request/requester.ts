@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import {
-  FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_NEEDS_V5, FST_MQTT_PROPERTY, FST_MQTT_REPLY_ERROR, FST_MQTT_TIMEOUT, unsent, type MqttError
+  errors, FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_NEEDS_V5, FST_MQTT_PROPERTY, FST_MQTT_REPLY_ERROR, FST_MQTT_TIMEOUT, unsent, type MqttError
 } from '../errors.ts'
 import type { PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import { addPrefix } from '../topics/prefix.ts'
-import type { InjectMessage, Message, ProtocolVersion, RequestOptions } from '../types.ts'
+import type { Message, ProtocolVersion, PublishResult, RequestOptions } from '../types.ts'
 import type { Publish } from '../wire/decode.ts'
 import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
 import { ERROR_CODE, ERROR_MESSAGE } from '../wire/user-properties.ts'
@@ -34,7 +34,7 @@ export interface RequesterOptions {
   /** Answers begin or cease to be awaited. */
   readonly onAwaiting: () => void
   /** Without a broker (option `connect: false`) the application's own routes answer. */
-  readonly answer?: ((message: InjectMessage) => Promise<Publish | undefined>) | undefined
+  readonly answer?: ((send: () => Promise<PublishResult>, onReply: (reply: Publish) => void) => Promise<PublishResult>) | undefined
 }
 
 interface Exchange {
@@ -114,7 +114,7 @@ export class Requester {
     if (signal?.aborted === true) throw aborted(signal)
     const subscription = this.#open()
     const { error } = subscription
-    if (subscription.status === 'refused' && error !== undefined) throw error
+    if (subscription.status === 'refused' && error !== undefined) throw copyOf(error)
     const { timeout = TIMEOUT, qos, absolute, properties } = options
     const id = this.#next
     this.#next = (this.#next + 1) >>> 0
@@ -138,21 +138,18 @@ export class Requester {
         correlationData: this.#correlate(id)
       }
     }
-    const published = publisher.publish(topic, payload, { ...publish, timeout: 0, signal: publishing.signal }, hooks)
+    const send = (): Promise<PublishResult> => publisher.publish(topic, payload, { ...publish, timeout: 0, signal: publishing.signal }, hooks)
+    const published = this.#options.answer?.(send, reply => this.#answered(reply)) ?? send()
     const exchange = this.#exchanges.get(id)
     if (exchange !== undefined) exchange.maybeSent = published.then(() => true, (error: Partial<MqttError>) => error.maybeSent ?? false)
-    published.then(() => this.#answerHere({ topic, payload, ...publish }), (error: Error) => this.#end(id)?.reject(error))
+    published.catch((error: Error) => this.#end(id)?.reject(error))
     return promise
-  }
-
-  #answerHere (message: InjectMessage): void {
-    this.#options.answer?.(message).then(publish => { if (publish !== undefined) this.#answered(publish) }, noop)
   }
 
   #open (): ReplySubscription {
     if (this.#subscription === undefined) {
       this.#subscription = this.#options.subscribe(this.topic)
-      this.#subscription.answered().catch((error: Error) => this.#failAll(() => error))
+      this.#subscription.answered().catch((error: MqttError) => this.#failAll(() => copyOf(error)))
     }
     return this.#subscription
   }
@@ -202,6 +199,13 @@ export class Requester {
     if (this.#exchanges.size === 0) this.#options.onAwaiting()
     return exchange
   }
+}
+
+/** Each caller gets an error of its own: `maybeSent` is not the same for all. */
+function copyOf ({ code, message, reasonCode }: MqttError): MqttError {
+  const copy = errors[code](message) as MqttError
+  if (reasonCode !== undefined) copy.reasonCode = reasonCode
+  return copy
 }
 
 /** @throws `FST_MQTT_PROPERTY` naming the option */

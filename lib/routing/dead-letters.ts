@@ -31,6 +31,12 @@ export class DeadLetters {
   }
 }
 
+/** Of a message that is a dead letter itself: the topic where it failed. MQTT 5 only. */
+export function deadLetterFrom ({ properties: { userProperties } }: InboundMessage): string | undefined {
+  const topic = userProperties?.[ERROR_CODE] === undefined ? undefined : userProperties.topic
+  return typeof topic === 'string' ? topic : undefined
+}
+
 /** On MQTT 5 the message goes as it came, and user properties say why it is here. */
 function tags ({ properties, absoluteTopic, route }: InboundMessage, error: Error): PublishOptions['properties'] {
   const { contentType, payloadFormatIndicator, userProperties } = properties

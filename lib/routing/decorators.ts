@@ -34,6 +34,7 @@ export function topic<const P extends string | TopicDefinition, const S extends 
     _method: (this: This, message: Message<P, NoInfer<S>>) => Result,
     context: ClassMethodDecoratorContext<This, (this: This, message: Message<P, NoInfer<S>>) => Result>
   ): void {
+    if (context.private) throw FST_MQTT_OPTIONS(`@topic cannot reach ${String(context.name)}: it is private`)
     if (context.static) throw FST_MQTT_OPTIONS(`@topic is for methods of an object, and ${String(context.name)} is static`)
     const metadata = context.metadata as Decorated
     // Metadata inherits from the base class's: a list of its own, or its methods would become the base class's too.

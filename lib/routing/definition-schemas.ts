@@ -7,11 +7,14 @@ import { compileBody, compileJson, isJson, type BodyCheck, type Serialize } from
 /** What the schemas of definitions do to the publishes and requests of one scope. Each is compiled when it is first needed. */
 export class DefinitionSchemas {
   readonly #instance: FastifyInstance
+  readonly #isReady: () => boolean
   readonly #serializers = new WeakMap<TopicDefinition, Serialize>()
   readonly #checks = new WeakMap<TopicDefinition, BodyCheck>()
 
-  constructor (instance: FastifyInstance) {
+  /** @param isReady no compiler and no shared schema comes any more: what is compiled can be kept */
+  constructor (instance: FastifyInstance, isReady: () => boolean) {
     this.#instance = instance
+    this.#isReady = isReady
   }
 
   /**
@@ -22,19 +25,30 @@ export class DefinitionSchemas {
   serialize (definition: TopicDefinition, payload: unknown): unknown {
     const schema = definition.schema?.payload
     if (schema === undefined || !isJson(payload)) return payload
-    let serialize = this.#serializers.get(definition)
-    if (serialize === undefined) this.#serializers.set(definition, serialize = compileJson(this.#instance, schema, definition.pattern, 'payload'))
-    return serialize(payload)
+    return this.#keep(this.#serializers, definition, () => compileJson(this.#instance, schema, definition.pattern, 'payload'))(payload)
   }
 
-  /** The answer, when it is what the definition says; else rejects with `FST_MQTT_INVALID_BODY`. */
-  async check (definition: TopicDefinition, answer: Promise<Message>): Promise<Message> {
+  /**
+   * What lets an answer through when it is what the definition says, and else rejects with `FST_MQTT_INVALID_BODY`.
+   *
+   * @throws `FST_MQTT_OPTIONS` when the schema does not compile
+   */
+  checkReply (definition: TopicDefinition): ((answer: Message) => Promise<Message>) | undefined {
     const schema = definition.schema?.reply
-    const message = await answer
-    if (schema === undefined) return message
-    let check = this.#checks.get(definition)
-    if (check === undefined) this.#checks.set(definition, check = compileBody(this.#instance, schema, definition.pattern, 'reply'))
-    await (message as InboundMessage).validate(check)
-    return message
+    if (schema === undefined) return undefined
+    const check = this.#keep(this.#checks, definition, () => compileBody(this.#instance, schema, definition.pattern, 'reply'))
+    return async answer => {
+      await (answer as InboundMessage).validate(check)
+      return answer
+    }
+  }
+
+  #keep<T extends object> (kept: WeakMap<TopicDefinition, T>, definition: TopicDefinition, compile: () => T): T {
+    let made = kept.get(definition)
+    if (made === undefined) {
+      made = compile()
+      if (this.#isReady()) kept.set(definition, made)
+    }
+    return made
   }
 }

@@ -51,7 +51,7 @@ export class Facade implements Omit<MultiMqtt, Generic> {
     this.#parts = parts
     this.#scope = scope
     this.#hooks = PublishHooks.of(scope)
-    this.#schemas = new DefinitionSchemas(scope.instance)
+    this.#schemas = new DefinitionSchemas(scope.instance, () => parts.registry.isReady)
   }
 
   get state (): MultiMqtt['state'] { return this.#parts.connection.state }
@@ -145,9 +145,10 @@ export class Facade implements Omit<MultiMqtt, Generic> {
   request (topic: string | TopicDefinition, ...args: unknown[]): Promise<Message> {
     try {
       const name = this.#takeTopic(topic, args)
+      const check = isTopicDefinition(topic) ? this.#schemas.checkReply(topic) : undefined
       const answer = this.#parts.requester.request(name, args[0], args[1] as RequestOptions | undefined, this.#hooks)
-      if (!isTopicDefinition(topic)) return answer
-      const checked = this.#schemas.check(topic, answer)
+      if (check === undefined) return answer
+      const checked = answer.then(check)
       // As with the answer itself: one that nobody awaits ends no process.
       checked.catch(noop)
       return checked

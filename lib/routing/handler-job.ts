@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { FST_MQTT_HANDLER_TIMEOUT } from '../errors.ts'
+import { FST_MQTT_HANDLER_TIMEOUT, logFailure } from '../errors.ts'
 import type { Reception } from '../inbox/inbox.ts'
 import type { Job, Track } from '../inbox/scheduler.ts'
 import { handles, tellFailed, traceHandling, type HandleEvent } from '../tracing.ts'
 import type { Handler } from '../types.ts'
-import type { DeadLetters } from './dead-letters.ts'
+import { deadLetterFrom, type DeadLetters } from './dead-letters.ts'
 import type { Observer } from './dispatcher.ts'
 import type { Lifecycle, Step } from './lifecycle.ts'
 import type { InboundMessage } from './message.ts'
@@ -65,6 +65,7 @@ abstract class HandlerJob implements Job {
   #retries = 0
   /** The attempt that counts. What an earlier one, whose time was up, still does is nobody's concern. */
   #attempted = 0
+  #over = false
   /** Where somebody watches. */
   #event: HandleEvent | undefined
 
@@ -90,13 +91,13 @@ abstract class HandlerJob implements Job {
   run (): Promise<void> | undefined {
     this.reception.started = true
     this.#before = this.#rules.lifecycle.before
-    if (!handles.hasSubscribers) return this.#attempt()
+    if (!handles.hasSubscribers) return this.#safely(() => this.#attempt())
     const { message, tools: { namespace } } = this
     const { route } = message
     this.#event = {
       namespace, message, route: route?.pattern, name: route?.name, attempts: 0, async: false, result: undefined, error: undefined, reasonCode: undefined
     }
-    return traceHandling(this.#event, () => this.#attempt())
+    return traceHandling(this.#event, () => this.#safely(() => this.#attempt()))
   }
 
   keep (): void {
@@ -119,6 +120,20 @@ abstract class HandlerJob implements Job {
 
   /** The last place for what has failed. Resolves with false when it could not get there because the application closes. */
   protected bury (_error: Error): Promise<boolean> | undefined { return undefined }
+
+  /** Whatever happens here, the message gets its acknowledgement, and what is behind it its turn. */
+  #safely (run: () => Promise<void> | undefined): Promise<void> | undefined {
+    const broken = (thrown: unknown): void => {
+      logFailure(this.message.log, thrown, 'MQTT handling broke')
+      this.#settle(HANDLER_FAILED)
+    }
+    try {
+      return run()?.then(undefined, broken)
+    } catch (thrown) {
+      broken(thrown)
+      return undefined
+    }
+  }
 
   #attempt (): Promise<void> | undefined {
     const attempt = ++this.#attempted
@@ -154,7 +169,8 @@ abstract class HandlerJob implements Job {
     try {
       this.returned(value)
     } catch (error) {
-      return this.#failed(error)
+      // Called again, the handlers would hardly return anything else.
+      return this.#failed(error, true)
     }
     this.tools.counters.handled++
     if (this.#event !== undefined) this.#event.result = value
@@ -166,14 +182,14 @@ abstract class HandlerJob implements Job {
     return this.#limited(telling, 'onHandled hook').then(noop, late => this.#late(late)).then(() => this.#settle(0))
   }
 
-  #failed (thrown: unknown): Promise<void> | undefined {
+  #failed (thrown: unknown, final = false): Promise<void> | undefined {
     if (this.message.closing) {
       this.#interrupt()
       return undefined
     }
     const isInvalid = this.message.isInvalid(thrown)
     const { retry } = this.#rules
-    if (retry !== undefined && this.#retries < retry.attempts && !isInvalid) return this.#again(retry, thrown)
+    if (retry !== undefined && this.#retries < retry.attempts && !isInvalid && !final) return this.#again(retry, thrown)
     this.#attempted++
     this.tools.counters.failed++
     const error = toError(thrown)
@@ -189,7 +205,7 @@ abstract class HandlerJob implements Job {
   /** Waits with its place in the order kept: what is behind it on the same topic waits too. */
   async #again (retry: Retry, thrown: unknown): Promise<void> {
     const wait = retry.wait(this.#retries++)
-    this.message.log.warn({ err: toError(thrown), retry: this.#retries, wait }, 'MQTT handler failed, trying again')
+    logFailure(this.message.log, toError(thrown), `MQTT handler failed, trying again in ${wait} ms (${this.#retries} of ${retry.attempts})`, 'warn')
     this.message.renew()
     try {
       await pause(wait, undefined, { signal: this.message.signal })
@@ -215,31 +231,35 @@ abstract class HandlerJob implements Job {
 
   /** The application closes: the message stays unacknowledged, so that a kept session gets it again. */
   #interrupt (): void {
+    if (this.#over) return
+    this.#over = true
     this.message.finish()
     this.reception.interrupted()
   }
 
   #late (error: Error): void {
-    this.message.log.error({ err: error }, 'MQTT hook or error handler took too long')
+    logFailure(this.message.log, error, 'MQTT hook or error handler took too long')
   }
 
   #limited (running: PromiseLike<unknown>, who: string): Promise<unknown> {
     const limit = this.#rules.handlerTimeout
-    if (limit === 0) return Promise.resolve(running)
+    // What a thenable resolves with may be one as well.
+    const whole = Promise.resolve(running)
+    if (limit === 0) return whole
+    const { scope } = this.#rules.lifecycle
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const timer = scope.startTimer(() => {
         const error = FST_MQTT_HANDLER_TIMEOUT(`The ${who} of "${this.message.route?.pattern ?? this.message.topic}" took longer than ${limit} ms (option handlerTimeout)`)
         this.message.abort(error)
         reject(error)
       }, limit)
-      running.then(
-        value => { clearTimeout(timer); resolve(value) },
-        error => { clearTimeout(timer); reject(error) }
-      )
+      whole.then(resolve, reject).finally(() => { scope.stopTimer(timer) })
     })
   }
 
   #settle (reasonCode: number): void {
+    if (this.#over) return
+    this.#over = true
     if (this.#event !== undefined) this.#event.reasonCode = reasonCode
     this.message.finish()
     this.reception.settled(reasonCode)
@@ -281,10 +301,10 @@ export class RouteJob extends HandlerJob {
   }
 
   protected override returned (value: unknown): void {
-    this.observer?.returned(this.#route, value)
-    if (this.#reply === undefined) return
     const { serialize } = this.#route.definition.lifecycle
-    this.#reply.returned(this.#route, serialize !== undefined && isJson(value) ? serialize(value) : value)
+    const answer = this.#reply !== undefined && serialize !== undefined && isJson(value) ? serialize(value) : value
+    this.observer?.returned(this.#route, value)
+    this.#reply?.returned(this.#route, answer)
   }
 
   protected override gaveUp (error: Error): void {
@@ -294,13 +314,13 @@ export class RouteJob extends HandlerJob {
   protected override bury (error: Error): Promise<boolean> | undefined {
     const { deadLetter } = this.#route.definition
     if (deadLetter === undefined) return undefined
-    if (deadLetter === this.message.absoluteTopic) {
-      this.message.log.error({ err: error }, 'MQTT dead letter failed: it came from its own topic')
+    if (deadLetter === this.message.absoluteTopic || deadLetter === deadLetterFrom(this.message)) {
+      logFailure(this.message.log, error, 'MQTT dead letter failed: it has come from there')
       return undefined
     }
     return this.tools.deadLetters.send(deadLetter, this.message, error).then(() => true, failure => {
       if ((failure as { code?: unknown }).code === 'FST_MQTT_CLOSED') return false
-      this.message.log.error({ err: failure }, 'MQTT dead letter failed')
+      logFailure(this.message.log, failure, 'MQTT dead letter failed')
       return true
     })
   }

@@ -5,7 +5,7 @@ import type { Job, Scheduler } from '../inbox/scheduler.ts'
 import type { PublishRecord, Recorder } from '../outbox/recorder.ts'
 import { addPrefix, stripPrefix } from '../topics/prefix.ts'
 import { topicNameError } from '../topics/topic.ts'
-import type { InjectMessage, InjectResult, PublishedMessage, ReceivedProperties } from '../types.ts'
+import type { InjectMessage, InjectResult, PublishedMessage, PublishResult, ReceivedProperties } from '../types.ts'
 import { Publish } from '../wire/decode.ts'
 import { toPayload } from '../wire/payload.ts'
 import { encodeProperties } from '../wire/properties.ts'
@@ -37,16 +37,23 @@ export class Injector {
   async inject (message: InjectMessage): Promise<InjectResult> {
     const publish = reading(() => this.#read(message))
     await this.#options.ready()
+    return this.#run(publish)
+  }
+
+  /** Sends a request, and lets the application's own routes answer what the hooks have made of it. */
+  async answer (send: () => Promise<PublishResult>, onReply: (reply: Publish) => void): Promise<PublishResult> {
+    const records: PublishRecord[] = []
+    const result = await this.#options.recorder.run(records, send)
+    const [request] = records
+    if (request !== undefined) this.#run(toPublish(this.#toPublished(request))).then(({ reply }) => { if (reply !== undefined) onReply(toPublish(reply)) }, noop)
+    return result
+  }
+
+  async #run (publish: Publish): Promise<InjectResult> {
     if (this.#closed) throw closed()
     const records: PublishRecord[] = []
     const outcome = await this.#options.recorder.run(records, () => this.#handle(publish))
     return { ...outcome, ...takeReply(records.map(record => this.#toPublished(record)), publish) }
-  }
-
-  /** What the application's own routes answer to a message that asks for it. */
-  async answer (message: InjectMessage): Promise<Publish | undefined> {
-    const { reply } = await this.inject(message)
-    return reply && toPublish(reply)
   }
 
   /** What has not been handled by now never will be. */
@@ -62,7 +69,7 @@ export class Injector {
   }
 
   #handle (publish: Publish): Promise<Omit<InjectResult, 'published' | 'reply'>> {
-    const { dispatcher, scheduler } = this.#options
+    const { dispatcher, scheduler, recorder } = this.#options
     const outcomes = new Outcomes()
     return new Promise((resolve, reject) => {
       this.#rejects.add(reject)
@@ -73,7 +80,9 @@ export class Injector {
       const { jobs, ackOnReceipt } = dispatcher.dispatch(reception, outcomes)
       for (const job of jobs) {
         reception.begin()
-        scheduler.add(inThisContext(job))
+        const bound = inThisContext(job)
+        // What waits behind it is not part of this message.
+        recorder.exclude(() => scheduler.add(bound))
       }
       reception.settled(0)
     })
@@ -86,6 +95,8 @@ export class Injector {
     const { topic, payload, qos = 0, retain = false, properties, absolute = false } = message
     if (typeof topic !== 'string') throw FST_MQTT_TOPIC('inject: topic must be a string')
     if (qos !== 0 && qos !== 1 && qos !== 2) throw FST_MQTT_PROPERTY('qos must be 0, 1 or 2')
+    if (typeof retain !== 'boolean') throw FST_MQTT_PROPERTY('retain must be a boolean')
+    if (typeof absolute !== 'boolean') throw FST_MQTT_PROPERTY('absolute must be a boolean')
     const absoluteTopic = absolute ? topic : addPrefix(this.#options.prefix, topic)
     const wrong = topicNameError(absoluteTopic)
     if (wrong !== null) throw FST_MQTT_TOPIC(`inject: the topic ${wrong}`)
@@ -135,9 +146,9 @@ class Outcomes implements Observer {
   }
 }
 
-/** The answer is among what was published: the first that goes where one was asked for. */
+/** The answer is among what was published: the last that goes where one was asked for, and says to what. */
 function takeReply (published: PublishedMessage[], { properties }: Publish): Pick<InjectResult, 'published' | 'reply'> {
-  const at = properties?.responseTopic === undefined ? -1 : published.findIndex(({ absoluteTopic }) => absoluteTopic === properties.responseTopic)
+  const at = properties?.responseTopic === undefined ? -1 : published.findLastIndex(reply => reply.absoluteTopic === properties.responseTopic && isSame(reply.properties.correlationData, properties.correlationData))
   return { reply: published[at], published: published.filter((_, i) => i !== at) }
 }
 
@@ -154,3 +165,9 @@ function received (properties: InjectMessage['properties']): ReceivedProperties 
     ...(userProperties !== undefined && { userProperties: Object.assign(Object.create(null) as Record<string, string | string[]>, userProperties) })
   } as ReceivedProperties
 }
+
+function isSame (one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {
+  return one === undefined || other === undefined ? one === other : Buffer.compare(one, other) === 0
+}
+
+function noop (): void {}

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { logFailure } from '../errors.ts'
 import type { OnErrorHook, OnHandledHook, PreHandlerHook } from '../types.ts'
 import type { InboundMessage } from './message.ts'
 import type { BodyCheck, Serialize } from './schema.ts'
@@ -78,7 +79,7 @@ export class Lifecycle {
 
   /** One after another, whatever each of them does. */
   #tell<H> (hooks: readonly H[], call: (hook: H) => unknown, message: InboundMessage, from = 0): Promise<void> | undefined {
-    const failed = (error: unknown): void => message.log.error({ err: error }, 'MQTT hook failed')
+    const failed = (error: unknown): void => logFailure(message.log, error, 'MQTT hook failed')
     for (let i = from; i < hooks.length; i++) {
       try {
         const result = call(hooks[i]!)

@@ -2,7 +2,7 @@ import type { Subscription, SubscriptionOptions } from '../connection/subscripti
 import { FST_MQTT_OPTIONS, FST_MQTT_ROUTE_DUPLICATE, FST_MQTT_ROUTE_UNKNOWN } from '../errors.ts'
 import { Track } from '../inbox/scheduler.ts'
 import type { Converter } from '../topics/converters.ts'
-import type { TopicDefinition, TopicSchema } from '../topics/define.ts'
+import type { TopicDefinition } from '../topics/define.ts'
 import { validateFilter } from '../topics/filter.ts'
 import { FST_MQTT_PARAM } from '../topics/errors.ts'
 import { parsePattern } from '../topics/pattern.ts'
@@ -44,7 +44,7 @@ export class Registry {
   /** By the handler's name, which counts only as long as one route alone has it. */
   readonly #handlerNames = new Map<string, Set<MqttRoute>>()
   /** Compiles schemas: at once when the application is ready, till then later, since compilers and shared schemas may come after routes. */
-  #uncompiled: Array<() => void> | undefined = []
+  #uncompiled: Map<MqttRoute, () => void> | undefined = new Map()
   /** Called when a name has come or gone. */
   onNames: () => void = () => {}
 
@@ -62,6 +62,7 @@ export class Registry {
     if (name !== undefined && this.#named.has(name)) {
       throw FST_MQTT_ROUTE_DUPLICATE(`The route name "${name}" is taken by "${this.#named.get(name)!.pattern}"; names are unique per connection`)
     }
+    if (this.isReady) this.#compile(definition)
     const route = new MqttRoute(definition, {
       prefixed: topic => this.prefixedTopic(topic),
       nameOf: own => this.#nameOf(own),
@@ -69,17 +70,22 @@ export class Registry {
     }, own => this.#options.ledger.acquire(definition.filter, own, subscriptionOptions(options)))
     if (handler !== undefined) route.onMessage(handler)
     this.#router.add(definition.absolutePattern, route)
+    this.#uncompiled?.set(route, () => this.#compile(definition))
     if (name !== undefined) this.#named.set(name, route)
     else if (handler !== undefined && handler.name !== '') this.#nameByHandler(handler.name, route)
     this.onNames()
     return route
   }
 
+  get isReady (): boolean {
+    return this.#uncompiled === undefined
+  }
+
   /** The application is ready: no compiler and no shared schema comes any more. */
   compile (): void {
-    const uncompiled = this.#uncompiled ?? []
+    const uncompiled = this.#uncompiled
     this.#uncompiled = undefined
-    for (const compile of uncompiled) compile()
+    for (const compile of uncompiled?.values() ?? []) compile()
   }
 
   /** Every route whose pattern matches, in order of registration. */
@@ -130,9 +136,9 @@ export class Registry {
     const name = options.name ?? (isDefinition ? topic.name : undefined)
     const lifecycle = new Lifecycle(scope, { preHandler: asList(options.preHandler), onError: asList(options.onError) })
     const schema = options.schema ?? (isDefinition ? topic.schema : undefined)
-    if (schema !== undefined) this.#compile(lifecycle, declared, schema)
     return {
       lifecycle,
+      schema,
       scope,
       context,
       name,
@@ -152,14 +158,10 @@ export class Registry {
     }
   }
 
-  #compile (lifecycle: Lifecycle, pattern: string, { payload, reply }: TopicSchema): void {
+  #compile ({ lifecycle, declared, schema }: RouteDefinition): void {
     const { instance } = lifecycle.scope
-    const compile = (): void => {
-      if (payload !== undefined) lifecycle.checkBody(compileBody(instance, payload, pattern))
-      if (reply !== undefined) lifecycle.serialize = compileJson(instance, reply, pattern)
-    }
-    if (this.#uncompiled === undefined) compile()
-    else this.#uncompiled.push(compile)
+    if (schema?.payload !== undefined) lifecycle.checkBody(compileBody(instance, schema.payload, declared))
+    if (schema?.reply !== undefined) lifecycle.serialize = compileJson(instance, schema.reply, declared)
   }
 
   #nameByHandler (name: string, route: MqttRoute): void {
@@ -177,6 +179,7 @@ export class Registry {
 
   async #remove (route: MqttRoute): Promise<void> {
     if (!this.#router.remove(route.definition.absolutePattern, route)) return
+    this.#uncompiled?.delete(route)
     const { name } = route.definition
     if (name !== undefined) this.#named.delete(name)
     const { handlerName } = route

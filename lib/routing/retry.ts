@@ -29,6 +29,6 @@ export class Retry {
 
   /** Milliseconds before the retry with this number; the first is 0. */
   wait (retry: number): number {
-    return Math.min(this.#delay * this.#factor ** retry, MOST)
+    return this.#delay === 0 ? 0 : Math.min(this.#delay * this.#factor ** retry, MOST)
   }
 }

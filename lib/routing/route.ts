@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Subscription } from '../connection/subscription.ts'
 import { FST_MQTT_OPTIONS } from '../errors.ts'
 import { buildTopic } from '../topics/build.ts'
+import type { TopicSchema } from '../topics/define.ts'
 import type { Pattern } from '../topics/pattern.ts'
 import type { Granted, Handler, ParseMode, Route } from '../types.ts'
 import type { HandlingRules } from './handler-job.ts'
@@ -10,6 +11,7 @@ import type { Scope } from './scope.ts'
 
 /** What a route is made of, after its options were checked and its defaults filled in. */
 export interface RouteDefinition extends HandlingRules {
+  readonly schema: TopicSchema | undefined
   readonly scope: Scope
   /** What `this` is in the handlers: the scope's instance, or a controller's own. */
   readonly context: object

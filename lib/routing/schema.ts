@@ -12,13 +12,16 @@ export type Serialize = (value: unknown) => string
 
 /** What a validator compiler makes of a schema: Ajv's function, or one that gives the value or the error. */
 interface Validator {
-  (body: unknown): unknown
+  (body: unknown, context?: unknown): unknown
   errors?: Complaint[] | null
 }
 
 /** One thing that is wrong with a body; of Ajv, or shaped like it. */
 interface Complaint {
   readonly instancePath?: string
+  readonly schemaPath?: string
+  readonly keyword?: string
+  readonly params?: unknown
   readonly message?: string
 }
 
@@ -39,8 +42,10 @@ export function compileBody (instance: FastifyInstance, schema: unknown, pattern
     return instance.validatorCompiler?.({ schema, method: 'MQTT', url: pattern, httpPart: 'body' }) as Validator | undefined
   })
   return body => {
-    const result = validate(body)
-    return isThenable(result) ? Promise.resolve(result).then(value => conclude(body, value, validate)) : conclude(body, result, validate)
+    // Ajv puts what it has coerced, or a default, into what holds a value. The validators of others ignore this.
+    const holder = { body }
+    const result = validate(body, { instancePath: '', parentData: holder, parentDataProperty: 'body', rootData: body })
+    return isThenable(result) ? Promise.resolve(result).then(value => conclude(holder.body, value, validate)) : conclude(holder.body, result, validate)
   }
 }
 
@@ -99,7 +104,12 @@ function invalid (found: unknown): Error {
     : complaints.message ?? 'body is not valid'
   const error = FST_MQTT_INVALID_BODY(told)
   if (!Array.isArray(complaints)) error.cause = complaints
-  return Object.assign(error, { validation: Array.isArray(complaints) ? complaints : [complaints], validationContext: 'body' })
+  return Object.assign(error, { validation: Array.isArray(complaints) ? complaints.map(withoutData) : [complaints], validationContext: 'body' })
+}
+
+/** With Ajv's option `verbose` the value stands in it, and errors are logged. */
+function withoutData ({ instancePath, schemaPath, keyword, params, message }: Complaint): Complaint {
+  return { instancePath, schemaPath, keyword, params, message } as Complaint
 }
 
 /*

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { FST_MQTT_OPTIONS } from '../errors.ts'
+import { FST_MQTT_OPTIONS, logFailure } from '../errors.ts'
 import { trimSlashes } from '../topics/prefix.ts'
 import type { ErrorHandler, Message } from '../types.ts'
 import type { JsonReader } from '../wire/body.ts'
@@ -18,6 +18,7 @@ export class Scope {
   readonly ownPrefix: string
   readonly #root: Scope
   readonly #running = new Set<AbortController>()
+  readonly #timers = new Set<NodeJS.Timeout>()
   #closing: Error | undefined
   #errorHandler: ErrorHandler | undefined
 
@@ -54,8 +55,7 @@ export class Scope {
     const scope = this.#withErrorHandler()
     const further = (second: unknown): Promise<void> | undefined => (scope?.parent ?? NOBODY).handleError(toError(second), message)
     try {
-      // Logging may throw, too: it looks at what was thrown.
-      const result = scope === undefined ? message.log.error({ err: error }, 'MQTT handler failed') : scope.#errorHandler!.call(scope.instance, error, message)
+      const result = scope === undefined ? logFailure(message.log, error, 'MQTT handler failed') : scope.#errorHandler!.call(scope.instance, error, message)
       return isThenable(result) ? Promise.resolve(result).then(noop, further) : undefined
     } catch (second) {
       return further(second)
@@ -83,6 +83,27 @@ export class Scope {
     this.#root.#running.delete(controller)
   }
 
+  /** A limit to what a handler may take; over when the application has closed, which would stay alive for it. */
+  startTimer (due: () => void, milliseconds: number): NodeJS.Timeout {
+    const timers = this.#root.#timers
+    const timer = setTimeout(() => {
+      timers.delete(timer)
+      due()
+    }, milliseconds)
+    timers.add(timer)
+    return timer
+  }
+
+  stopTimer (timer: NodeJS.Timeout): void {
+    clearTimeout(timer)
+    this.#root.#timers.delete(timer)
+  }
+
+  /** The application has closed: what still hangs is nobody's concern. */
+  end (): void {
+    for (const timer of this.#root.#timers) this.stopTimer(timer)
+  }
+
   /** Aborts the signals of all handlers, in every scope of the connection. */
   abortAll (reason: Error): void {
     this.#root.#closing = reason
@@ -94,7 +115,7 @@ export class Scope {
 /** Further out than the outermost scope there is the log. */
 const NOBODY: Pick<Scope, 'handleError'> = {
   handleError (error, message) {
-    message.log.error({ err: error }, 'MQTT error handler failed')
+    logFailure(message.log, error, 'MQTT error handler failed')
     return undefined
   }
 }

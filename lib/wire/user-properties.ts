@@ -11,7 +11,7 @@ const MAX_MESSAGE = 1_000
 export function describeError (error: Error): { code: string, message: string } {
   const { code } = error as { code?: unknown }
   return {
-    code: wellBehaved(typeof code === 'string' && code !== '' ? code : String(error.name)).slice(0, MAX_MESSAGE),
+    code: wellBehaved((typeof code === 'string' && code !== '' ? code : String(error.name)).slice(0, MAX_MESSAGE)),
     message: wellBehaved(String(error.message).slice(0, MAX_MESSAGE))
   }
 }

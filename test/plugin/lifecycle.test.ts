@@ -219,6 +219,18 @@ t.test('a handler that hangs holds up onClose hooks for part of closeTimeout onl
   t.ok(ran)
 })
 
+t.test('nothing of a handler that hangs keeps the process alive after close', async t => {
+  const app = Fastify()
+  await app.register(multimqtt, { embedded: true, closeTimeout: 100, handlerTimeout: 60_000 })
+  app.mqtt.topic('hang', () => new Promise(() => {}))
+  await connect(app)
+  const before = process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
+  await app.mqtt.publish('hang', '')
+  await waitFor(() => app.mqtt.status().inbox.running === 1, 'the handler')
+  await withinTime(app.close(), 'close')
+  t.ok(process.getActiveResourcesInfo().filter(name => name === 'Timeout').length <= before)
+})
+
 t.test('nothing waits for ever on an application that has closed', async t => {
   const { app } = await buildApp(t, { embedded: true })
   await connect(app)

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { IPublishPacket } from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import type { Message, RetryOptions } from '../../lib/index.ts'
+import { Retry } from '../../lib/routing/retry.ts'
 import { liveApp } from '../faults/scripted-app.ts'
 import { buildApp, connect, mosquittoSettings } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
@@ -128,7 +129,7 @@ t.test('a dead letter that fails is not buried where it came from', async t => {
   app.mqtt.topic('dead/#', { deadLetter: 'dead/all' }, () => { throw new Error('again') })
   t.equal((await app.mqtt.inject({ topic: 'dead/all' })).published.length, 0)
   t.equal((await app.mqtt.inject({ topic: 'dead/other' })).published.length, 1)
-  t.ok(logger.lines.some(({ line }) => line.includes('MQTT dead letter failed: it came from its own topic')))
+  t.ok(logger.lines.some(({ line }) => line.includes('MQTT dead letter failed: it has come from there')))
 })
 
 t.test('a dead letter that cannot be published is told, and the message acknowledged', async t => {
@@ -170,3 +171,73 @@ for (const { name, skip, start } of mosquittoSettings()) {
     t.match(app.mqtt.status().counters, { failed: 20, published: 20 })
   })
 }
+
+/** An error that throws when somebody looks at its stack, as a logger does. */
+function shy (): Error {
+  return Object.defineProperty(new Error('do not look'), 'stack', { get () { throw new Error('you looked') } })
+}
+
+t.test('errors that cannot be logged do not stop anything', async t => {
+  const { app, logger } = await buildApp(t, { connect: false })
+  const uncaught: unknown[] = []
+  const onUncaught = (error: unknown): void => { uncaught.push(error) }
+  process.on('unhandledRejection', onUncaught)
+  t.after(() => { process.off('unhandledRejection', onUncaught) })
+  logger.error = logger.warn = (first: unknown): void => { if (typeof first === 'object') void (first as { err: Error }).err.stack }
+  Object.assign(logger, { child: () => logger })
+  const fail = (): never => { throw shy() }
+  const failLater = async (): Promise<never> => fail()
+  app.mqtt.topic('plain', fail)
+  app.mqtt.topic('retry', { retry: { attempts: 1, delay: 0 } }, failLater)
+  app.mqtt.topic('onError', { onError: fail }, fail)
+  app.mqtt.topic('onErrorLater', { onError: failLater }, failLater)
+  await app.register(async scope => {
+    scope.mqtt.addHook('onHandled', fail)
+    scope.mqtt.topic('onHandled', () => 1)
+  })
+  await app.register(async scope => {
+    scope.mqtt.addHook('onHandled', failLater)
+    scope.mqtt.topic('onHandledLater', () => 1)
+  })
+  await app.register(async scope => {
+    scope.mqtt.setErrorHandler(fail)
+    scope.mqtt.topic('handler', fail)
+  })
+  for (const topic of ['plain', 'retry', 'onError', 'onErrorLater', 'onHandled', 'onHandledLater', 'handler']) {
+    const { acked, reasonCode } = await app.mqtt.inject({ topic, qos: 1, properties: { responseTopic: 'me' } })
+    t.strictSame({ acked, reasonCode }, { acked: true, reasonCode: topic.startsWith('onHandled') ? 0 : 0x83 }, topic)
+  }
+  await new Promise(resolve => { setImmediate(resolve) })
+  t.strictSame(uncaught, [])
+  t.equal(app.mqtt.status().inbox.running, 0)
+})
+
+t.test('dead letters that would go round in a circle end', async t => {
+  const { app } = await buildApp(t, { connect: false, protocolVersion: 5 })
+  app.mqtt.setErrorHandler(() => {})
+  app.mqtt.topic('a', { deadLetter: 'b' }, () => { throw new Error('a') })
+  app.mqtt.topic('b', { deadLetter: 'a' }, () => { throw new Error('b') })
+  const [first] = (await app.mqtt.inject({ topic: 'a' })).published
+  t.equal(first!.topic, 'b')
+  t.strictSame((await app.mqtt.inject({ topic: 'b', properties: first!.properties })).published, [])
+})
+
+t.test('a code as long as it likes, and an emoji at its end', async t => {
+  const { app } = await buildApp(t, { connect: false, protocolVersion: 5 })
+  app.mqtt.setErrorHandler(() => {})
+  app.mqtt.topic('a', { deadLetter: 'dead' }, () => { throw Object.assign(new Error('no'), { code: `${'x'.repeat(999)}\u{1f600}` }) })
+  t.equal((await app.mqtt.inject({ topic: 'a' })).published.length, 1)
+})
+
+t.test('a thenable that gives another one has its time, too', async t => {
+  const app = await build(t)
+  app.mqtt.topic('a', { handlerTimeout: 20 }, () => ({ then (resolve: (value: unknown) => void) { resolve(new Promise(() => {})) } }))
+  t.match(await app.mqtt.inject({ topic: 'a' }), { error: { code: 'FST_MQTT_HANDLER_TIMEOUT' } })
+})
+
+t.test('waits grow, up to what a timer can wait', async t => {
+  const waits = (options: RetryOptions, ...retries: number[]): number[] => retries.map(retry => new Retry(options).wait(retry))
+  t.strictSame(waits({ attempts: 9 }, 0, 1, 2, 60), [100, 200, 400, 2 ** 31 - 1])
+  t.strictSame(waits({ attempts: 9, delay: 0 }, 0, 5_000), [0, 0])
+  t.strictSame(waits({ attempts: 9, delay: 5, factor: 1 }, 0, 5_000), [5, 5])
+})

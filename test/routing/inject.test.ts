@@ -125,7 +125,7 @@ t.test('what cannot be a message', async t => {
   const bad: Array<[unknown, string]> = [
     [undefined, 'FST_MQTT_PROPERTY'], ['topic', 'FST_MQTT_PROPERTY'], [{}, 'FST_MQTT_TOPIC'], [{ topic: '', absolute: true }, 'FST_MQTT_TOPIC'],
     [{ topic: 'a/#' }, 'FST_MQTT_TOPIC'], [{ topic: 'a', qos: 3 }, 'FST_MQTT_PROPERTY'], [{ topic: 'a', qoss: 1 }, 'FST_MQTT_PROPERTY'],
-    [{ topic: 'a', payload: () => {} }, 'FST_MQTT_PAYLOAD'], [{ topic: 'a', properties: { contentType: 1 } }, 'FST_MQTT_PROPERTY']
+    [{ topic: 'a', retain: 1 }, 'FST_MQTT_PROPERTY'], [{ topic: 'a', absolute: 'no' }, 'FST_MQTT_PROPERTY'], [{ topic: 'a', payload: () => {} }, 'FST_MQTT_PAYLOAD'], [{ topic: 'a', properties: { contentType: 1 } }, 'FST_MQTT_PROPERTY']
   ]
   for (const [message, code] of bad) await t.rejects(app.mqtt.inject(message as never), { code })
 })
@@ -138,4 +138,65 @@ t.test('after the application has closed, or while a handler hangs when it does'
   await app.close()
   await refused
   await t.rejects(app.mqtt.inject({ topic: 'hang' }))
+})
+
+t.test('the reply is told from what else goes to its topic', async t => {
+  const app = await build(t, app => {
+    app.mqtt.topic('work', async ({ properties }) => {
+      await app.mqtt.publish(properties.responseTopic!, 'progress', { absolute: true })
+      return 'done'
+    })
+  })
+  for (const correlationData of [undefined, Buffer.from('7')]) {
+    const { reply, published } = await app.mqtt.inject({ topic: 'work', properties: { responseTopic: 'me', ...(correlationData !== undefined && { correlationData }) } })
+    t.equal(reply!.payload.toString(), 'done')
+    t.strictSame(published.map(({ payload }) => payload.toString()), ['progress'])
+  }
+  t.equal((await app.mqtt.request('work')).text(), 'done')
+})
+
+t.test('a request is answered as its hooks have left it, and as it was when it was made', async t => {
+  const app = await build(t, app => { app.mqtt.topic('ask/+', ({ topic, body }) => ({ topic, body })) })
+  const given = { v: 1 }
+  const asked = app.mqtt.request('ask/one', given)
+  given.v = 2
+  t.strictSame((await asked).json(), { topic: 'ask/one', body: { v: 1 } })
+  app.mqtt.addHook('onPublish', packet => {
+    if (!packet.topic.endsWith('ask/one')) return
+    packet.topic = 'plant/ask/two'
+    packet.payload = 'changed'
+  })
+  t.strictSame((await app.mqtt.request('ask/one', 'given')).json(), { topic: 'ask/two', body: 'changed' })
+})
+
+t.test('MQTT 3.1.1 has no requests, without a broker either', async t => {
+  const app = await build(t, () => {}, { protocolVersion: 4 })
+  await t.rejects(app.mqtt.request('ask'), { code: 'FST_MQTT_NEEDS_V5' })
+})
+
+t.test('what other messages publish meanwhile is not recorded', async t => {
+  const { app } = await buildApp(t, { embedded: true })
+  let going!: () => void
+  const under = new Promise<void>(resolve => { going = resolve })
+  const route = app.mqtt.topic('a', { qos: 1 }, async message => {
+    if (message.text() === 'injected') {
+      going()
+      await app.mqtt.publish('nudge', '', { qos: 1 })
+    }
+    await app.mqtt.publish(`from/${message.text()}`, '')
+  })
+  app.mqtt.topic('a', async message => { if (message.text() === 'injected') await over })
+  let end!: () => void
+  const over = new Promise<void>(resolve => { end = resolve })
+  let live!: () => void
+  const handledLive = new Promise<void>(resolve => { live = resolve })
+  app.mqtt.addHook('onPublished', ({ topic }) => { if (topic === 'from/live') live() })
+  await app.ready()
+  await route.subscribed
+  const injected = app.mqtt.inject({ topic: 'a', payload: 'injected' })
+  await under
+  await app.mqtt.publish('a', 'live', { qos: 1 })
+  await handledLive
+  end()
+  t.strictSame((await injected).published.map(({ topic }) => topic), ['nudge', 'from/injected'])
 })

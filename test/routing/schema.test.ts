@@ -192,3 +192,61 @@ t.test('without a broker the application\'s own routes answer requests; the answ
   const odd = await app.mqtt.request('sum/3/0')
   t.throws(() => odd.json(), { code: 'FST_MQTT_INVALID_BODY', statusCode: 502 })
 })
+
+t.test('a value that is the whole body is coerced as a property is', async t => {
+  const app = await build(t)
+  const cases: Array<[schema: object, payload: string, body: unknown]> = [
+    [{ type: 'string' }, '123', '123'], [{ type: 'string' }, 'true', 'true'], [{ type: 'number' }, '"21"', 21], [{ type: 'boolean' }, '"true"', true],
+    [{ type: 'array', items: { type: 'number' } }, '5', [5]], [{ type: 'number' }, '21.5', 21.5]
+  ]
+  for (const [i, [payload, sent, body]] of cases.entries()) {
+    app.mqtt.topic(`s/${i}`, { schema: { payload } }, message => message.body)
+    t.strictSame((await app.mqtt.inject({ topic: `s/${i}`, payload: sent })).results, [body], `${JSON.stringify(payload)} ${sent}`)
+  }
+})
+
+t.test('an error of validation carries no value, whatever Ajv is told', async t => {
+  const app = Fastify({ ajv: { customOptions: { verbose: true } } })
+  t.after(() => app.close())
+  await app.register(multimqtt, { connect: false })
+  app.mqtt.setErrorHandler(() => {})
+  app.mqtt.topic('a', { schema: { payload: { type: 'object', properties: { n: { type: 'integer' } } } } })
+  const { error } = await app.mqtt.inject({ topic: 'a', payload: { n: 'top secret' } })
+  t.notMatch(JSON.stringify(error), /top secret/)
+})
+
+t.test('a schema of a route that was refused or taken back is nobody\'s concern', async t => {
+  const app = await build(t)
+  const bad = { payload: { type: 'nonsense' } }
+  app.mqtt.topic('a', { name: 'x' }, () => 'still there')
+  t.throws(() => app.mqtt.topic('b', { name: 'x', schema: bad }, () => {}), { code: 'FST_MQTT_ROUTE_DUPLICATE' })
+  await app.mqtt.topic('c', { schema: bad }, () => {}).remove()
+  t.match(await app.mqtt.inject({ topic: 'a' }), { results: ['still there'] })
+})
+
+t.test('a reply that does not fit is not tried again, and is no result', async t => {
+  const app = await build(t)
+  let calls = 0
+  app.mqtt.topic('a', { schema: { reply: { type: 'object', required: ['n'], properties: { n: { type: 'integer' } } } }, retry: { attempts: 3, delay: 0 } }, () => { calls++; return {} as { n: number } })
+  const { results, error } = await app.mqtt.inject({ topic: 'a', properties: { responseTopic: 'me' } })
+  t.strictSame(results, [undefined])
+  t.match(error, { code: 'FST_MQTT_PAYLOAD' })
+  t.equal(calls, 1)
+})
+
+t.test('a definition whose reply schema does not compile sends nothing', async t => {
+  const app = await build(t)
+  let calls = 0
+  app.mqtt.topic('a', () => { calls++ })
+  await app.ready()
+  await t.rejects(app.mqtt.request(defineTopic('a', { schema: { reply: { type: 'nonsense' } } })), { code: 'FST_MQTT_OPTIONS', maybeSent: false })
+  t.equal(calls, 0)
+})
+
+t.test('before ready nothing is kept that a compiler set later would make otherwise', async t => {
+  const app = await build(t)
+  const reading = defineTopic('reading', { schema: { payload: { $ref: 'later#' } } })
+  await t.rejects(app.mqtt.publish(reading, { n: 1 }), { code: 'FST_MQTT_OPTIONS' })
+  app.addSchema({ $id: 'later', type: 'object', properties: { n: { type: 'integer' } } })
+  t.match(await app.mqtt.publish(reading, { n: 1 }), { reasonCode: 0 })
+})
