@@ -115,6 +115,7 @@ export class Runtime {
     })
     this.#inbox = this.#createInbox()
     this.#outbox.onAwaiting = () => this.#inbox.reconsider()
+    this.#outbox.onUnsendable = () => this.#warnUnsendable()
     this.#injector = new Injector({
       prefix: options.prefix, dispatcher: this.#dispatcher, scheduler: this.#inbox.scheduler, recorder: this.#recorder, ready: async () => { await app.ready() }
     })

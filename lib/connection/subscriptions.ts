@@ -197,8 +197,10 @@ export class Subscriptions {
     if (this.#info === undefined || this.#closed) return
     const stale: Subscription[] = []
     for (const subscription of this.#byFilter.values()) {
-      if (subscription.coveredBy !== undefined) this.#follow(subscription)
-      else if (subscription.stale) stale.push(subscription)
+      if (subscription.coveredBy !== undefined) {
+        this.#tellUnsendable(subscription, this.#info)
+        this.#follow(subscription)
+      } else if (subscription.stale) stale.push(subscription)
     }
     // The one that the broker has hung up on most often goes first, where it can be told apart.
     if (this.probing) stale.sort((a, b) => b.tries - a.tries)
@@ -253,7 +255,7 @@ export class Subscriptions {
   #subscribe (subscription: Subscription, info: ConnectInfo): void {
     const { filter, id } = subscription
     const options = subscription.send()
-    if (info.version < 5) for (const option of unsendable(options)) this.#events.onUnsendable(filter, option)
+    this.#tellUnsendable(subscription, info)
     const answered = this.#await()
     this.#asked.add(subscription)
     this.#client.subscribe(filter, subscribeOptions(options, info, id), (error, _granted, packet) => {
@@ -280,6 +282,10 @@ export class Subscriptions {
       this.#scheduleConverge()
       if (!isLasting(refusal)) this.#retryLater()
     })
+  }
+
+  #tellUnsendable ({ filter, options }: Subscription, { version }: ConnectInfo): void {
+    if (version < 5) for (const option of unsendable(options)) this.#events.onUnsendable(filter, option)
   }
 
   /** A packet is sent whose answer is awaited; returns what to call when it has come, or never will. */

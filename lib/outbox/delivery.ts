@@ -108,10 +108,14 @@ export class Delivery implements Frame, Suspect {
     setDup(this.buffer, this.start)
   }
 
-  /** Brings the bytes into another version's layout, where that was not known when they were encoded. */
-  adapt (to: ProtocolVersion): void {
+  /**
+   * Brings the bytes into another version's layout, where that was not known when they were encoded.
+   *
+   * @param onLost called when properties have no place there
+   */
+  adapt (to: ProtocolVersion, onLost: () => void): void {
     if (this.version === to || (this.version < 5 && to < 5)) return
-    const change = { from: this.version, to }
+    const change = { from: this.version, to, onLost }
     const frames = this.#frames().map(frame => rewriteFrame(frame, change))
     this.largest = Math.max(...frames.map(({ start, end }) => end - start))
     this.buffer = Buffer.concat(frames.map(({ buffer, start, end }) => buffer.subarray(start, end)))

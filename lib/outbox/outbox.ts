@@ -43,6 +43,8 @@ export class Outbox {
   readonly counters = { published: 0, refused: 0 }
   /** Called when the broker's acknowledgements begin or cease to be awaited; see Inbox. */
   onAwaiting: () => void = () => {}
+  /** Called when properties are dropped, since the connection turned out to be one of 3.1.1. */
+  onUnsendable: () => void = () => {}
   readonly #options: OutboxOptions
   readonly #queued = new RoundRobin()
   /** In their hooks, without a place in a queue. */
@@ -309,7 +311,7 @@ export class Outbox {
   #prepare (delivery: Delivery): Error | undefined {
     const before = delivery.bytes
     try {
-      delivery.adapt(this.#info!.version)
+      delivery.adapt(this.#info!.version, () => this.onUnsendable())
     } catch (error) {
       return error as Error
     }

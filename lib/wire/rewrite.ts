@@ -47,6 +47,8 @@ export function readFrame (buffer: Buffer, start: number, limit: number): FrameL
 export interface FrameChange {
   from: ProtocolVersion
   to: ProtocolVersion
+  /** Called when properties are dropped, which the new layout has no place for. */
+  onLost?: () => void
   /** UTF-8 to put in front of the topic as it is, so with a slash at its end. */
   prefix?: Uint8Array
 }
@@ -69,6 +71,8 @@ export function rewriteFrame (frame: Frame, change: FrameChange): Frame {
   const topicLength = buffer[topicAt]! << 8 | buffer[topicAt + 1]!
   const headEnd = topicAt + 2 + topicLength + ((buffer[start]! & 6) === 0 ? 0 : 2)
   const tailStart = drops ? propertiesEnd(buffer, headEnd, end) : headEnd
+  // One byte says that there are none.
+  if (tailStart > headEnd + 1) change.onLost?.()
 
   if (topicLength + prefixLength > MAX_STRING) throw new FST_MQTT_TOPIC('The topic is over 65 535 bytes with its prefix')
   const remaining = headEnd - topicAt + prefixLength + (adds ? 1 : 0) + end - tailStart
