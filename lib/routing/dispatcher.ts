@@ -4,12 +4,15 @@ import { stripPrefix } from '../topics/prefix.ts'
 import type { Match } from '../topics/router.ts'
 import type { Publish } from '../wire/decode.ts'
 import type { DeadLetters } from './dead-letters.ts'
-import { NotFoundJob, RouteJob, type HandlingTools, type ReplySink } from './handler-job.ts'
+import type { HandlingTools } from './handler-job.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { InboundMessage, NO_PARAMS, NO_WILDCARDS } from './message.ts'
 import type { NotFoundHandlers } from './not-found.ts'
+import { NotFoundJob } from './not-found-job.ts'
+import type { Observer } from './observer.ts'
 import type { Registry } from './registry.ts'
 import type { MqttRoute } from './route.ts'
+import { RouteJob, type ReplySink } from './route-job.ts'
 import type { Scope } from './scope.ts'
 
 export interface DispatcherOptions {
@@ -31,14 +34,8 @@ export interface Replies {
   begin (publish: Publish, all: readonly MqttRoute[], own: readonly MqttRoute[]): ReplySink
 }
 
-/** Sees what becomes of a message; see `Injector`. */
-export interface Observer {
-  matched (route: MqttRoute): void
-  returned (route: MqttRoute, value: unknown): void
-  failed (error: Error): void
-}
-
 const NOTHING: Handling = { jobs: [], ackOnReceipt: false }
+
 /** From a received message to the handlers that run for it. */
 export class Dispatcher {
   readonly counters = { handled: 0, failed: 0, unmatched: 0 }

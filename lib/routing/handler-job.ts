@@ -3,27 +3,17 @@ import { FST_MQTT_HANDLER_TIMEOUT, logFailure } from '../errors.ts'
 import type { Reception } from '../inbox/inbox.ts'
 import type { Job, Track } from '../inbox/scheduler.ts'
 import { handles, tellFailed, traceHandling, type HandleEvent } from '../tracing.ts'
-import type { Handler } from '../types.ts'
-import { deadLetterFrom, type DeadLetters } from './dead-letters.ts'
-import type { Observer } from './dispatcher.ts'
+import type { DeadLetters } from './dead-letters.ts'
 import type { Lifecycle, Step } from './lifecycle.ts'
 import type { InboundMessage } from './message.ts'
-import type { NotFound } from './not-found.ts'
+import type { Observer } from './observer.ts'
 import type { Retry } from './retry.ts'
-import type { MqttRoute } from './route.ts'
-import { isJson } from './schema.ts'
 import { isThenable, toError } from './thenable.ts'
 
 /** "Implementation specific error": what an MQTT 5 broker is told of a message whose handler failed. */
 const HANDLER_FAILED = 0x83
 /** "Payload format invalid": of one that does not fit its schema. */
 const PAYLOAD_FORMAT_INVALID = 0x99
-
-/** Gets what each route of a message that asks for an answer has made of it. */
-export interface ReplySink {
-  returned (route: MqttRoute, value: unknown): void
-  failed (route: MqttRoute, error: Error): void
-}
 
 /** How handling ended, counted. */
 export interface HandlingCounters {
@@ -52,7 +42,7 @@ export interface HandlingRules {
  * the retries, the onError hooks, the error handler, the dead letter, and only then to the broker; docs/errors-and-retries.md
  * has it as a table.
  */
-abstract class HandlerJob implements Job {
+export abstract class HandlerJob implements Job {
   readonly message: InboundMessage
   protected readonly reception: Reception
   readonly #rules: HandlingRules
@@ -263,86 +253,6 @@ abstract class HandlerJob implements Job {
     if (this.#event !== undefined) this.#event.reasonCode = reasonCode
     this.message.finish()
     this.reception.settled(reasonCode)
-  }
-}
-
-/** A route's handlers on one message. */
-export class RouteJob extends HandlerJob {
-  readonly #route: MqttRoute
-  readonly #reply: ReplySink | undefined
-  /** Those of the moment when it began: some may come or go meanwhile. */
-  readonly #handlers: readonly Handler[]
-  #done = 0
-  #found: unknown
-
-  constructor (route: MqttRoute, message: InboundMessage, reception: Reception, tools: HandlingTools, reply: ReplySink | undefined, observer: Observer | undefined) {
-    super(route.definition, message, reception, tools, observer)
-    this.#route = route
-    this.#reply = reply
-    this.#handlers = route.handlers
-  }
-
-  /** What the first handler returned that is not undefined. */
-  protected handle (attempt: number): unknown {
-    const handlers = this.#handlers
-    if (handlers.length === 1) return handlers[0]!.call(this.#route.context, this.message)
-    while (this.#done < handlers.length) {
-      const result = handlers[this.#done]!.call(this.#route.context, this.message)
-      if (isThenable(result)) {
-        return Promise.resolve(result).then(value => {
-          if (!this.isCurrent(attempt)) return undefined
-          this.#handled(value)
-          return this.handle(attempt)
-        })
-      }
-      this.#handled(result)
-    }
-    return this.#found
-  }
-
-  protected override returned (value: unknown): void {
-    const { serialize } = this.#route.definition.lifecycle
-    const answer = this.#reply !== undefined && serialize !== undefined && isJson(value) ? serialize(value) : value
-    this.observer?.returned(this.#route, value)
-    this.#reply?.returned(this.#route, answer)
-  }
-
-  protected override gaveUp (error: Error): void {
-    this.#reply?.failed(this.#route, error)
-  }
-
-  protected override bury (error: Error): Promise<boolean> | undefined {
-    const { deadLetter } = this.#route.definition
-    if (deadLetter === undefined) return undefined
-    if (deadLetter === this.message.absoluteTopic || deadLetter === deadLetterFrom(this.message)) {
-      logFailure(this.message.log, error, 'MQTT dead letter failed: it has come from there')
-      return undefined
-    }
-    return this.tools.deadLetters.send(deadLetter, this.message, error).then(() => true, failure => {
-      if ((failure as { code?: unknown }).code === 'FST_MQTT_CLOSED') return false
-      logFailure(this.message.log, failure, 'MQTT dead letter failed')
-      return true
-    })
-  }
-
-  #handled (value: unknown): void {
-    this.#done++
-    if (this.#found === undefined) this.#found = value
-  }
-}
-
-/** The not-found handler on one message. */
-export class NotFoundJob extends HandlerJob {
-  readonly #notFound: NotFound
-
-  constructor (notFound: NotFound, message: InboundMessage, reception: Reception, tools: HandlingTools, observer: Observer | undefined) {
-    super(notFound.rules, message, reception, tools, observer)
-    this.#notFound = notFound
-  }
-
-  protected handle (): unknown {
-    const { scope, handler } = this.#notFound
-    return handler.call(scope.instance, this.message)
   }
 }
 

@@ -9,7 +9,8 @@ import type { InjectMessage, InjectResult, PublishedMessage, PublishResult, Rece
 import { Publish } from '../wire/decode.ts'
 import { toPayload } from '../wire/payload.ts'
 import { encodeProperties } from '../wire/properties.ts'
-import type { Dispatcher, Observer } from './dispatcher.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import type { Observer } from './observer.ts'
 import type { MqttRoute } from './route.ts'
 
 const KNOWN = new Set(['topic', 'payload', 'qos', 'retain', 'properties', 'absolute'])

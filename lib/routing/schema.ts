@@ -2,6 +2,7 @@ import { types } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import { FST_MQTT_INVALID_BODY, FST_MQTT_OPTIONS, FST_MQTT_PAYLOAD } from '../errors.ts'
 import type { TopicSchema } from '../topics/define.ts'
+import { setupSerializer, setupValidator } from './fastify-compilers.ts'
 import { isThenable } from './thenable.ts'
 
 /** Gives the body, as the validator has left it. Throws, or rejects with, `FST_MQTT_INVALID_BODY`. */
@@ -25,12 +26,6 @@ interface Complaint {
   readonly message?: string
 }
 
-/** What Fastify keeps behind its back; see `ownController`. */
-interface SchemaController {
-  setupValidator (options: unknown): void
-  setupSerializer (options: unknown): void
-}
-
 /**
  * A check by the instance's validator compiler: Ajv, or what the application has set.
  *
@@ -38,7 +33,7 @@ interface SchemaController {
  */
 export function compileBody (instance: FastifyInstance, schema: unknown, pattern: string, which: keyof TopicSchema = 'payload'): BodyCheck {
   const validate = compile(pattern, which, () => {
-    ownController(instance)?.setupValidator(ownOptions(instance))
+    setupValidator(instance)
     return instance.validatorCompiler?.({ schema, method: 'MQTT', url: pattern, httpPart: 'body' }) as Validator | undefined
   })
   return body => {
@@ -56,7 +51,7 @@ export function compileBody (instance: FastifyInstance, schema: unknown, pattern
  */
 export function compileJson (instance: FastifyInstance, schema: unknown, pattern: string, which: keyof TopicSchema = 'reply'): Serialize {
   const serialize = compile(pattern, which, () => {
-    ownController(instance)?.setupSerializer(ownOptions(instance))
+    setupSerializer(instance)
     return instance.serializerCompiler?.({ schema, method: 'MQTT', url: pattern, httpStatus: '200' })
   })
   return value => {
@@ -110,28 +105,4 @@ function invalid (found: unknown): Error {
 /** With Ajv's option `verbose` the value stands in it, and errors are logged. */
 function withoutData ({ instancePath, schemaPath, keyword, params, message }: Complaint): Complaint {
   return { instancePath, schemaPath, keyword, params, message } as Complaint
-}
-
-/*
- * Fastify builds its compilers with the first HTTP route of an instance that has a schema, with the shared schemas that
- * the instance knows then, and an application may have no such route. There is no public way to ask for it (5.x), so
- * this goes the way that Fastify's route does. Where it cannot be found, what the application has set counts alone.
- */
-
-function ownController (instance: FastifyInstance): SchemaController | undefined {
-  const controller = hidden(instance, 'fastify.schemaController') as Partial<SchemaController> | undefined
-  return typeof controller?.setupValidator === 'function' && typeof controller.setupSerializer === 'function' ? controller as SchemaController : undefined
-}
-
-function ownOptions (instance: FastifyInstance): unknown {
-  return hidden(instance, 'fastify.options') ?? {}
-}
-
-/** A property of the instance, or of one that it is encapsulated in. */
-function hidden (instance: FastifyInstance, description: string): unknown {
-  for (let object: object | null = instance; object !== null; object = Object.getPrototypeOf(object) as object | null) {
-    const symbol = Object.getOwnPropertySymbols(object).find(own => own.description === description)
-    if (symbol !== undefined) return (instance as unknown as Record<symbol, unknown>)[symbol]
-  }
-  return undefined
 }
