@@ -195,7 +195,10 @@ export class Runtime {
       onDisconnected: (tap, error) => this.#onDisconnected(tap, error),
       onFailed: error => this.#onFailed(error),
       onState: state => this.#app.log.debug({ state }, 'MQTT state'),
-      onPublish: (tap, publish) => this.#recorder.exclude(() => this.#inbox.receive(tap, publish)),
+      onPublish: (tap, publish) => {
+        if (this.#recorder.active) this.#recorder.exclude(() => this.#inbox.receive(tap, publish))
+        else this.#inbox.receive(tap, publish)
+      },
       onOversize: (tap, oversize) => this.#inbox.oversize(tap, oversize),
       onRelease: (tap, id) => this.#inbox.release(tap, id),
       onAck: (tap, type, id, reasonCode) => this.#outbox.acknowledge(tap, type, id, reasonCode),

@@ -1,4 +1,4 @@
-/** Limits of reconnecting (contract section 2), in milliseconds. */
+/** Limits of reconnecting, in milliseconds. */
 export interface BackoffOptions {
   min: number
   max: number

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
 
-/** The `tls` option (contract section 2). */
+/** The `tls` option. */
 export interface TlsOptions {
   /** PEM text, bytes, or a file's path; several in an array. */
   ca?: string | Buffer | Array<string | Buffer>

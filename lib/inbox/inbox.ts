@@ -51,7 +51,7 @@ export class Reception {
   }
 }
 
-/** Limits and order of the inbox (contract section 2). */
+/** Limits and order of the inbox. */
 export interface InboxOptions {
   namespace?: string | undefined
   maxMessages: number

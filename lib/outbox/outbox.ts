@@ -9,7 +9,7 @@ import { Inflight, pubrel } from './inflight.ts'
 import { RoundRobin } from './round-robin.ts'
 import { Source } from './source.ts'
 
-/** Limits of the outbox (contract section 2). */
+/** Limits of the outbox. */
 export interface OutboxOptions {
   /** Publishes accepted and not yet settled. */
   maxMessages: number

@@ -78,8 +78,7 @@ export class Recorder {
 
   /** Runs what is no part of the message in whose course it comes: streams and queues pass on the context of whoever fed them. */
   exclude (task: () => void): void {
-    if (this.#running === 0) task()
-    else this.#courses.run(undefined, task)
+    this.#courses.run(undefined, task)
   }
 
   /** A publish was found to be good. */

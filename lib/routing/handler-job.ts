@@ -81,13 +81,13 @@ export abstract class HandlerJob implements Job {
   run (): Promise<void> | undefined {
     this.reception.started = true
     this.#before = this.#rules.lifecycle.before
-    if (!handles.hasSubscribers) return this.#safely(() => this.#attempt())
+    if (!handles.hasSubscribers) return this.#attemptSafely()
     const { message, tools: { namespace } } = this
     const { route } = message
     this.#event = {
       namespace, message, route: route?.pattern, name: route?.name, attempts: 0, async: false, result: undefined, error: undefined, reasonCode: undefined
     }
-    return traceHandling(this.#event, () => this.#safely(() => this.#attempt()))
+    return traceHandling(this.#event, () => this.#attemptSafely())
   }
 
   keep (): void {
@@ -112,17 +112,18 @@ export abstract class HandlerJob implements Job {
   protected bury (_error: Error): Promise<boolean> | undefined { return undefined }
 
   /** Whatever happens here, the message gets its acknowledgement, and what is behind it its turn. */
-  #safely (run: () => Promise<void> | undefined): Promise<void> | undefined {
-    const broken = (thrown: unknown): void => {
-      logFailure(this.message.log, thrown, 'MQTT handling broke')
-      this.#settle(HANDLER_FAILED)
-    }
+  #attemptSafely (): Promise<void> | undefined {
     try {
-      return run()?.then(undefined, broken)
+      return this.#attempt()?.then(undefined, thrown => this.#broke(thrown))
     } catch (thrown) {
-      broken(thrown)
+      this.#broke(thrown)
       return undefined
     }
+  }
+
+  #broke (thrown: unknown): void {
+    logFailure(this.message.log, thrown, 'MQTT handling broke')
+    this.#settle(HANDLER_FAILED)
   }
 
   #attempt (): Promise<void> | undefined {
