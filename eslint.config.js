@@ -25,7 +25,7 @@ function room (files, { rooms = [], files: single = [], types = [], packages = [
     ...rooms.map(name => `${name}/`),
     ...single.map(name => `${name.replaceAll('.', '\\.')}$`),
     ...types.map(name => `${name}/`),
-    'types\\.ts$',
+    'types/',
     '(fifo|suspects|tracing)\\.ts$' // They know nobody.
   ]
   return {
@@ -39,7 +39,7 @@ function room (files, { rooms = [], files: single = [], types = [], packages = [
             message: 'Only its own room loads this package; see eslint.config.js.'
           },
           {
-            regex: `^${base}(${['types\\.ts$', ...types.map(name => `${name}/`)].join('|')})`,
+            regex: `^${base}(${['types/', ...types.map(name => `${name}/`)].join('|')})`,
             allowTypeImports: true,
             message: 'Only its types may be known here: import type.'
           },
@@ -64,6 +64,7 @@ const walls = [
   },
   room(['lib/errors.ts'], { files: ['topics/errors.ts'], up: './' }),
   room(['lib/ws.ts'], { up: './' }),
+  room(['lib/types/**/*.ts'], { types: ['topics', 'wire'] }),
   room(['lib/tracing.ts'], { types: ['wire'], up: './' }),
   { // Wiring, as plugin.ts is, and the one file that may load typebox: that takes 165 ms.
     files: ['lib/options/**/*.ts'],
@@ -106,10 +107,10 @@ const walls = [
         patterns: [
           { group: HEAVY, allowTypeImports: true, message: 'Too heavy for a worker.' },
           {
-            regex: `^\\.\\./lib/(?!topics/|bridge/protocol\\.ts$|errors\\.ts$|types\\.ts$|wire/(${WORKER_WIRE.join('|')})\\.ts$)`,
+            regex: `^\\.\\./lib/(?!topics/|bridge/protocol\\.ts$|errors\\.ts$|types/|wire/(${WORKER_WIRE.join('|')})\\.ts$)`,
             message: 'Too heavy for a worker; see eslint.config.js.'
           },
-          { regex: '^\\.\\./lib/types\\.ts$', allowTypeImports: true, message: 'types.ts holds types only: import type.' }
+          { regex: '^\\.\\./lib/types/', allowTypeImports: true, message: 'types/ holds types only: import type.' }
         ]
       }]
     }

@@ -48,4 +48,4 @@ export type {
   OnSubscribeHook, OnUnsubscribeHook, ParamsOf, ParseMode, PayloadOf, PoolHandlerOptions, PoolLike, PoolTask, PreHandlerHook, ProtocolVersion,
   PublishedMessage, PublishOptions, PublishPacket, PublishProperties, PublishResult, QoS, ReceivedProperties, Reply, RequestOptions,
   RetryOptions, Route, RouteOptions, Status, SubscribeOptions, SubscriptionStatus, TypeOf, WorkerLike
-} from './types.ts'
+} from './types/index.ts'

@@ -27,7 +27,7 @@ import { NotFoundHandlers } from './routing/not-found.ts'
 import { Registry } from './routing/registry.ts'
 import { Scope } from './routing/scope.ts'
 import { filterMatches } from './topics/filter.ts'
-import type { MqttHooks, ProtocolVersion, Status } from './types.ts'
+import type { MqttHooks, ProtocolVersion, Status } from './types/index.ts'
 import { buildWill } from './options/will.ts'
 import type { ConnectInfo, Tap } from './wire/tap.ts'
 

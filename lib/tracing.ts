@@ -1,5 +1,5 @@
 import { channel, tracingChannel } from 'node:diagnostics_channel'
-import type { Message, ProtocolVersion, PublishProperties, PublishResult, QoS, ReceivedProperties } from './types.ts'
+import type { Message, ProtocolVersion, PublishProperties, PublishResult, QoS, ReceivedProperties } from './types/index.ts'
 import type { Publish } from './wire/decode.ts'
 
 /*

@@ -1,7 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import { messageType, type ClosedMessage, type ConnectionHint, type HelloMessage, type Layout, type ReplyMessage, type RoutesMessage, type SettledMessage, type UnansweredMessage, type VersionMessage, type WorkerMessage } from '../lib/bridge/protocol.ts'
 import { FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, rejected, unsent, type MqttError } from '../lib/errors.ts'
-import type { PublishOptions, PublishResult, RequestOptions } from '../lib/types.ts'
+import type { PublishOptions, PublishResult, RequestOptions } from '../lib/types/index.ts'
 import { payloadLength, publishLength } from '../lib/wire/encode.ts'
 import { toPayload } from '../lib/wire/payload.ts'
 import { encodeProperties } from '../lib/wire/properties.ts'

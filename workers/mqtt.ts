@@ -1,6 +1,6 @@
 import { FST_MQTT_NO_PLUGIN, unsent } from '../lib/errors.ts'
 import { isTopicDefinition, takeTopic, type TopicDefinition } from '../lib/topics/define.ts'
-import type { MultiMqtt, ParamsOf, PayloadOf, PublishOptions, PublishResult, Reply, RequestOptions, TopicArguments } from '../lib/types.ts'
+import type { MultiMqtt, ParamsOf, PayloadOf, PublishOptions, PublishResult, Reply, RequestOptions, TopicArguments } from '../lib/types/index.ts'
 import type { WorkerClient } from './client.ts'
 import { discover } from './handshake.ts'
 import type { WorkerReply } from './reply.ts'

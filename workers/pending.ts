@@ -1,6 +1,6 @@
 import type { ErrorShape } from '../lib/bridge/protocol.ts'
 import { errors, type MqttError } from '../lib/errors.ts'
-import type { PublishResult } from '../lib/types.ts'
+import type { PublishResult } from '../lib/types/index.ts'
 
 /** Of all publishes that are confirmed with reason code 0, and that is nearly all. */
 export const CONFIRMED: PublishResult = Object.freeze({ reasonCode: 0 })

@@ -1,5 +1,5 @@
 import type { ReplyShape } from '../lib/bridge/protocol.ts'
-import type { Message, QoS, ReceivedProperties } from '../lib/types.ts'
+import type { Message, QoS, ReceivedProperties } from '../lib/types/index.ts'
 import { Body } from '../lib/wire/body.ts'
 import { parseJson } from './json.ts'
 

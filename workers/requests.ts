@@ -1,6 +1,6 @@
 import type { ReplyMessage, RequestMessage, UnansweredMessage, CancelMessage } from '../lib/bridge/protocol.ts'
 import { FST_MQTT_ABORTED, FST_MQTT_PROPERTY, type MqttError } from '../lib/errors.ts'
-import type { RequestOptions } from '../lib/types.ts'
+import type { RequestOptions } from '../lib/types/index.ts'
 import { toPayload } from '../lib/wire/payload.ts'
 import { encodeProperties } from '../lib/wire/properties.ts'
 import { checkPublishOptions } from '../lib/wire/publish-options.ts'

@@ -1,7 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { FastifyBaseLogger } from 'fastify'
 import { FST_MQTT_OPTIONS } from '../errors.ts'
-import type { WorkerLike } from '../types.ts'
+import type { WorkerLike } from '../types/index.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
 import { threadHub, type HubEntry } from './hub.ts'
 import type { IntakeOptions } from './intake.ts'

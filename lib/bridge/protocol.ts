@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { MqttErrorCode } from '../errors.ts'
-import type { RequestOptions } from '../types.ts'
+import type { RequestOptions } from '../types/index.ts'
 import type { ProtocolVersion, PublishProperties, QoS } from '../wire/packet.ts'
 
 /*

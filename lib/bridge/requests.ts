@@ -1,7 +1,7 @@
 import { FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_WORKER_TOPIC } from '../errors.ts'
 import { MalformedPacket } from '../wire/malformed.ts'
 import { addPrefix } from '../topics/prefix.ts'
-import type { Message, RequestOptions } from '../types.ts'
+import type { Message, RequestOptions } from '../types/index.ts'
 import { errorShape } from './answers.ts'
 import type { ReplyMessage, RequestMessage, UnansweredMessage } from './protocol.ts'
 

@@ -1,6 +1,6 @@
 import { MqttClient, type IClientOptions } from 'mqtt'
 import { FST_MQTT_TIMEOUT, type MqttError } from '../errors.ts'
-import type { ConnectionState } from '../types.ts'
+import type { ConnectionState } from '../types/index.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
 import { maximumPublishSize, Tap, type ConnectInfo, type TapHandlers } from '../wire/tap.ts'
 import { Backoff, type BackoffOptions } from './backoff.ts'

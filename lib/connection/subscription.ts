@@ -1,6 +1,6 @@
 import { FST_MQTT_OPTIONS, type MqttError } from '../errors.ts'
 import type { Suspect } from '../suspects.ts'
-import type { Granted, QoS, SubscriptionStatus } from '../types.ts'
+import type { Granted, QoS, SubscriptionStatus } from '../types/index.ts'
 
 /** What a subscription asks the broker for besides its filter (MQTT 5 section 3.8.3.1). */
 export interface SubscriptionOptions {

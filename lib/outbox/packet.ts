@@ -1,4 +1,4 @@
-import type { PublishOptions, PublishPacket } from '../types.ts'
+import type { PublishOptions, PublishPacket } from '../types/index.ts'
 import { encodePublish, payloadLength, publishLength, Slab, type Frame } from '../wire/encode.ts'
 import type { ProtocolVersion, PublishProperties, QoS } from '../wire/packet.ts'
 import { toPayload } from '../wire/payload.ts'

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { MqttHooks, OnPublishedHook, OnPublishHook, PublishResult } from '../types.ts'
+import type { MqttHooks, OnPublishedHook, OnPublishHook, PublishResult } from '../types/index.ts'
 import type { Delivery } from './delivery.ts'
 import { callHook, type HookCall } from './nesting.ts'
 import type { Packet } from './packet.ts'

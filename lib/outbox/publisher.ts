@@ -1,6 +1,6 @@
 import { FST_MQTT_ABORTED, FST_MQTT_PAYLOAD, rejected, unsent } from '../errors.ts'
 import { publishes } from '../tracing.ts'
-import type { PublishOptions, PublishResult } from '../types.ts'
+import type { PublishOptions, PublishResult } from '../types/index.ts'
 import { encodePublish, payloadLength, publishLength, Slab, type Frame } from '../wire/encode.ts'
 import { encodeProperties } from '../wire/properties.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'

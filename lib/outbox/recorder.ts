@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import type { PublishedMessage } from '../types.ts'
+import type { PublishedMessage } from '../types/index.ts'
 
 /** A publish as it was called for. */
 export interface PublishRecord extends Omit<PublishedMessage, 'absoluteTopic'> {

@@ -1,5 +1,5 @@
 import { tracePublish, type PublishEvent } from '../tracing.ts'
-import type { PublishOptions, PublishProperties, PublishResult } from '../types.ts'
+import type { PublishOptions, PublishProperties, PublishResult } from '../types/index.ts'
 import { payloadLength } from '../wire/encode.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
 import { toPayload } from '../wire/payload.ts'

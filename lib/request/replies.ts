@@ -4,7 +4,7 @@ import { PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import type { MqttRoute } from '../routing/route.ts'
 import type { ReplySink } from '../routing/route-job.ts'
-import type { PublishOptions } from '../types.ts'
+import type { PublishOptions } from '../types/index.ts'
 import type { Publish } from '../wire/decode.ts'
 import { describeError, ERROR_CODE, ERROR_MESSAGE } from '../wire/user-properties.ts'
 

@@ -5,7 +5,7 @@ import {
 import type { PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import { addPrefix } from '../topics/prefix.ts'
-import type { Message, ProtocolVersion, PublishResult, RequestOptions } from '../types.ts'
+import type { Message, ProtocolVersion, PublishResult, RequestOptions } from '../types/index.ts'
 import type { Publish } from '../wire/decode.ts'
 import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
 import { ERROR_CODE, ERROR_MESSAGE } from '../wire/user-properties.ts'

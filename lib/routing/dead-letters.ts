@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { PublishHooks } from '../outbox/publish-hooks.ts'
 import { wellBehaved } from '../topics/text.ts'
-import type { PublishOptions, ReceivedProperties } from '../types.ts'
+import type { PublishOptions, ReceivedProperties } from '../types/index.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
 import { describeError, ERROR_CODE, ERROR_MESSAGE } from '../wire/user-properties.ts'
 import type { InboundMessage } from './message.ts'

@@ -1,6 +1,6 @@
 import { FST_MQTT_OPTIONS } from '../errors.ts'
 import type { TopicDefinition, TopicSchema } from '../topics/define.ts'
-import type { Handler, Message, RouteOptions, SchemaIn } from '../types.ts'
+import type { Handler, Message, RouteOptions, SchemaIn } from '../types/index.ts'
 
 // Node 20 to 24 have no Symbol.metadata, and decorators evaluate as soon as a decorated class does. The registered
 // symbol is the one that compilers' helpers fall back to.

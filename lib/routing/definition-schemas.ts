@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { TopicDefinition } from '../topics/define.ts'
-import type { Message } from '../types.ts'
+import type { Message } from '../types/index.ts'
 import type { InboundMessage } from './message.ts'
 import { compileBody, compileJson, isJson, type BodyCheck, type Serialize } from './schema.ts'
 

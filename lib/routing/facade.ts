@@ -9,7 +9,7 @@ import { parseShare, validateFilter } from '../topics/filter.ts'
 import type {
   ErrorHandler, Granted, Handler, InjectMessage, InjectResult, Message, MqttHooks, MultiMqtt, PublishOptions, PublishResult, RequestOptions, Route, RouteOptions, Status,
   SubscribeOptions, SubscriptionStatus, WorkerLike
-} from '../types.ts'
+} from '../types/index.ts'
 import { decoratedTopics, methodHandler } from './decorators.ts'
 import { DefinitionSchemas } from './definition-schemas.ts'
 import type { HookName } from './hooks.ts'

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { FST_MQTT_OPTIONS } from '../errors.ts'
-import type { MqttHooks } from '../types.ts'
+import type { MqttHooks } from '../types/index.ts'
 import { isThenable } from './thenable.ts'
 
 /** What `addHook` knows. */

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { logFailure } from '../errors.ts'
-import type { OnErrorHook, OnHandledHook, PreHandlerHook } from '../types.ts'
+import type { OnErrorHook, OnHandledHook, PreHandlerHook } from '../types/index.ts'
 import type { InboundMessage } from './message.ts'
 import type { BodyCheck, Serialize } from './schema.ts'
 import type { Scope } from './scope.ts'

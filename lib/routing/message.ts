@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { FST_MQTT_INVALID_BODY } from '../errors.ts'
-import type { Message, QoS, ReceivedProperties } from '../types.ts'
+import type { Message, QoS, ReceivedProperties } from '../types/index.ts'
 import { stripPrefix } from '../topics/prefix.ts'
 import { Body } from '../wire/body.ts'
 import type { Publish } from '../wire/decode.ts'

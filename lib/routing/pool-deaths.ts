@@ -1,4 +1,4 @@
-import type { PoolLike } from '../types.ts'
+import type { PoolLike } from '../types/index.ts'
 
 /**
  * What pools say of a thread that is gone: Piscina of one that has exited, it and tinypool of one that they ended

@@ -1,5 +1,5 @@
 import { FST_MQTT_OPTIONS, FST_MQTT_WORKER_GONE } from '../errors.ts'
-import type { Message, PoolHandlerOptions, PoolLike, PoolTask, PublishProperties, ReceivedProperties } from '../types.ts'
+import type { Message, PoolHandlerOptions, PoolLike, PoolTask, PublishProperties, ReceivedProperties } from '../types/index.ts'
 import { diedOf, watchThreads } from './pool-deaths.ts'
 import { MqttRoute } from './route.ts'
 import { toError } from './thenable.ts'

@@ -1,5 +1,5 @@
 import { FST_MQTT_OPTIONS } from '../errors.ts'
-import type { RetryOptions } from '../types.ts'
+import type { RetryOptions } from '../types/index.ts'
 
 const DELAY = 100
 const FACTOR = 2

@@ -1,6 +1,6 @@
 import { logFailure } from '../errors.ts'
 import type { Reception } from '../inbox/inbox.ts'
-import type { Handler } from '../types.ts'
+import type { Handler } from '../types/index.ts'
 import { deadLetterFrom } from './dead-letters.ts'
 import { HandlerJob, type HandlingTools } from './handler-job.ts'
 import type { InboundMessage } from './message.ts'

@@ -1,5 +1,5 @@
 import { FST_MQTT_OPTIONS } from '../errors.ts'
-import type { RouteOptions, SubscribeOptions } from '../types.ts'
+import type { RouteOptions, SubscribeOptions } from '../types/index.ts'
 import type { SubscriptionOptions } from '../connection/subscription.ts'
 import { topicNameError } from '../topics/topic.ts'
 

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { FST_MQTT_OPTIONS, logFailure } from '../errors.ts'
 import { trimSlashes } from '../topics/prefix.ts'
-import type { ErrorHandler, Message } from '../types.ts'
+import type { ErrorHandler, Message } from '../types/index.ts'
 import type { JsonReader } from '../wire/body.ts'
 import { Hooks } from './hooks.ts'
 import { isThenable, toError } from './thenable.ts'

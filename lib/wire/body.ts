@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { FST_MQTT_INVALID_BODY } from '../errors.ts'
-import type { ParseMode } from '../types.ts'
+import type { ParseMode } from '../types/index.ts'
 
 /** Reads JSON. */
 export interface JsonReader {

@@ -1,5 +1,5 @@
 import { FST_MQTT_PROPERTY } from '../errors.ts'
-import type { PublishOptions } from '../types.ts'
+import type { PublishOptions } from '../types/index.ts'
 
 const KNOWN = new Set(['qos', 'retain', 'absolute', 'properties', 'timeout', 'signal'])
 

@@ -4,7 +4,7 @@ import { FST_MQTT_SUBSCRIBE_REFUSED, type MqttError } from '../../lib/errors.ts'
 import { Covers } from '../../lib/connection/covers.ts'
 import { Subscription } from '../../lib/connection/subscription.ts'
 import { filterCovers, filterMatches, filtersOverlap } from '../../lib/topics/filter.ts'
-import type { QoS } from '../../lib/types.ts'
+import type { QoS } from '../../lib/types/index.ts'
 import { filter } from '../topics/arbitraries.ts'
 
 const OWNER = {}

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { MessageChannel } from 'node:worker_threads'
 import type { MqttError } from '../../lib/errors.ts'
-import type { PublishOptions } from '../../lib/types.ts'
+import type { PublishOptions } from '../../lib/types/index.ts'
 import { WorkerClient } from '../../workers/client.ts'
 import { Station, type StationOptions } from '../bridge/station.ts'
 import { waitFor, withinTime } from '../support/events.ts'
