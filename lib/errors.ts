@@ -105,6 +105,13 @@ export interface MqttError extends FastifyError {
   remote?: { readonly code: string, readonly message: string }
 }
 
+/** What the caller's `signal` has ended. */
+export function aborted (what: 'publish' | 'request', signal: AbortSignal): MqttError {
+  const error = FST_MQTT_ABORTED(`The ${what} was aborted by its signal`) as MqttError
+  error.cause = signal.reason
+  return error
+}
+
 /** A rejected promise that ends no process when nobody awaits it; whoever does still sees the error. */
 export function rejected (error: Error): Promise<never> {
   const promise = Promise.reject(error)

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import { messageType, type ClosedMessage, type ConnectionHint, type HelloMessage, type Layout, type ReplyMessage, type RoutesMessage, type SettledMessage, type UnansweredMessage, type VersionMessage, type WorkerMessage } from '../lib/bridge/protocol.ts'
-import { FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, rejected, unsent, type MqttError } from '../lib/errors.ts'
+import { FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, aborted, rejected, unsent, type MqttError } from '../lib/errors.ts'
 import type { PublishOptions, PublishResult, RequestOptions } from '../lib/types/index.ts'
 import { payloadLength, publishLength } from '../lib/wire/encode.ts'
 import { toPayload } from '../lib/wire/payload.ts'
@@ -157,7 +157,7 @@ export class WorkerClient {
 
   #publish (topic: string, payload: unknown, options: CheckedPublishOptions): Promise<PublishResult> {
     const { qos = 0, retain = false, absolute = false, timeout, signal } = options
-    if (signal?.aborted === true) throw aborted(signal)
+    if (signal?.aborted === true) throw aborted('publish', signal)
     const bytes = toPayload(payload)
     const properties = options.properties === undefined ? null : encodeProperties(options.properties)
     // None of the caller's code runs from here on (a toJSON may publish, too), so what is read now holds.
@@ -205,7 +205,7 @@ export class WorkerClient {
   #abort (seq: number, signal: AbortSignal): void {
     this.#flush()
     this.#link.post({ type: 'abort', seq })
-    this.#pending.fail(seq, 1, () => again(aborted(signal), true))
+    this.#pending.fail(seq, 1, () => again(aborted('publish', signal), true))
     this.#stayAwake()
   }
 
@@ -276,12 +276,6 @@ export class WorkerClient {
 /** The same error for another publish. */
 function again (error: MqttError, maybeSent: boolean): MqttError {
   return reviveError({ code: error.code, message: error.message, maybeSent }, error.cause)
-}
-
-function aborted (signal: AbortSignal): MqttError {
-  const error = FST_MQTT_ABORTED('The publish was aborted by its signal') as MqttError
-  error.cause = signal.reason
-  return error
 }
 
 function full (bytes: number, limit: number): Error {

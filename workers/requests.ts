@@ -1,5 +1,5 @@
 import type { ReplyMessage, RequestMessage, UnansweredMessage, CancelMessage } from '../lib/bridge/protocol.ts'
-import { FST_MQTT_ABORTED, FST_MQTT_PROPERTY, type MqttError } from '../lib/errors.ts'
+import { FST_MQTT_PROPERTY, aborted } from '../lib/errors.ts'
 import type { RequestOptions } from '../lib/types/index.ts'
 import { toPayload } from '../lib/wire/payload.ts'
 import { encodeProperties } from '../lib/wire/properties.ts'
@@ -26,7 +26,7 @@ export class Requests {
   /** Says to `post` what to ask, and resolves with the answer. */
   send (request: PreparedRequest, post: (message: RequestMessage | CancelMessage) => void): Promise<WorkerReply> {
     const { signal, ...rest } = request
-    if (signal?.aborted === true) throw aborted(signal)
+    if (signal?.aborted === true) throw aborted('request', signal)
     const id = this.#next++
     try {
       post({ type: 'request', id, ...rest })
@@ -38,7 +38,7 @@ export class Requests {
     if (signal !== undefined) {
       const onAbort = (): void => {
         post({ type: 'cancel', id })
-        this.#fail(id, aborted(signal))
+        this.#fail(id, aborted('request', signal))
       }
       signal.addEventListener('abort', onAbort, { once: true })
       exchange.unlisten = () => signal.removeEventListener('abort', onAbort)
@@ -84,10 +84,4 @@ export function prepareRequest (topic: string, payload: unknown, given: RequestO
     options: { ...options, ...(properties !== undefined && { properties: { ...properties } }) } as RequestMessage['options'],
     signal
   }
-}
-
-function aborted (signal: AbortSignal): MqttError {
-  const error = FST_MQTT_ABORTED('The request was aborted by its signal') as MqttError
-  error.cause = signal.reason
-  return error
 }

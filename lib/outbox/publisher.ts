@@ -1,4 +1,4 @@
-import { FST_MQTT_ABORTED, FST_MQTT_PAYLOAD, rejected, unsent } from '../errors.ts'
+import { FST_MQTT_PAYLOAD, aborted, rejected, unsent } from '../errors.ts'
 import { publishes } from '../tracing.ts'
 import type { PublishOptions, PublishResult } from '../types/index.ts'
 import { encodePublish, payloadLength, publishLength, Slab, type Frame } from '../wire/encode.ts'
@@ -113,7 +113,7 @@ export class Publisher {
 
   #publish (topic: string, payload: unknown, options: CheckedPublishOptions): Promise<PublishResult> {
     const { qos = 0, retain = false, signal } = options
-    if (signal?.aborted === true) throw aborted(signal)
+    if (signal?.aborted === true) throw aborted('publish', signal)
     const version = this.#version()
     const name = this.#topics.encode(topic, options.absolute === true)
     const bytes = toPayload(payload)
@@ -157,7 +157,7 @@ export class Publisher {
   /** What is wrong is refused before hooks see it, and again behind them. */
   #hooked (topic: string, payload: unknown, options: CheckedPublishOptions, hooks: PublishHooks, call: HookCall | undefined): Promise<PublishResult> {
     const { qos = 0, retain = false, absolute = false, signal } = options
-    if (signal?.aborted === true) throw aborted(signal)
+    if (signal?.aborted === true) throw aborted('publish', signal)
     const version = this.#version()
     const name = this.#topics.encode(topic, absolute)
     const bytes = toPayload(payload)
@@ -252,16 +252,10 @@ export class Publisher {
   }
 
   #abortable (signal: AbortSignal, delivery: Delivery): () => void {
-    const onAbort = (): void => this.#outbox.abandon(delivery, aborted(signal))
+    const onAbort = (): void => this.#outbox.abandon(delivery, aborted('publish', signal))
     signal.addEventListener('abort', onAbort, { once: true })
     return () => signal.removeEventListener('abort', onAbort)
   }
-}
-
-function aborted (signal: AbortSignal): Error {
-  const error = FST_MQTT_ABORTED('The publish was aborted by its signal')
-  error.cause = signal.reason
-  return error
 }
 
 function withResolvers<T> (): { promise: Promise<T>, resolve: (value: T) => void, reject: (error: Error) => void } {

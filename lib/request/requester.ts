@@ -1,7 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import {
-  errors, FST_MQTT_ABORTED, FST_MQTT_CLOSED, FST_MQTT_NEEDS_V5, FST_MQTT_PROPERTY, FST_MQTT_REPLY_ERROR, FST_MQTT_TIMEOUT, unsent, type MqttError
-} from '../errors.ts'
+import { FST_MQTT_CLOSED, FST_MQTT_NEEDS_V5, FST_MQTT_PROPERTY, FST_MQTT_REPLY_ERROR, FST_MQTT_TIMEOUT, aborted, errors, unsent, type MqttError } from '../errors.ts'
 import type { PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Publisher } from '../outbox/publisher.ts'
 import { addPrefix } from '../topics/prefix.ts'
@@ -111,7 +109,7 @@ export class Requester {
     const version = this.#options.version()
     if (version !== undefined && version < 5) throw needsV5()
     const { signal } = options
-    if (signal?.aborted === true) throw aborted(signal)
+    if (signal?.aborted === true) throw aborted('request', signal)
     const subscription = this.#open()
     const { error } = subscription
     if (subscription.status === 'refused' && error !== undefined) throw copyOf(error)
@@ -155,7 +153,7 @@ export class Requester {
   }
 
   #listen (id: number, signal: AbortSignal): void {
-    const onAbort = (): void => this.#fail(id, aborted(signal))
+    const onAbort = (): void => this.#fail(id, aborted('request', signal))
     signal.addEventListener('abort', onAbort, { once: true })
     this.#exchanges.get(id)!.unlisten = () => signal.removeEventListener('abort', onAbort)
   }
@@ -244,12 +242,6 @@ function needsV5 (): Error {
 
 function closed (): Error {
   return FST_MQTT_CLOSED('The application has closed before this request was answered')
-}
-
-function aborted (signal: AbortSignal): Error {
-  const error = FST_MQTT_ABORTED('The request was aborted by its signal')
-  error.cause = signal.reason
-  return error
 }
 
 function noop (): void {}

@@ -19,7 +19,7 @@ export interface DispatcherOptions {
   namespace: string | undefined
   registry: Registry
   notFound: NotFoundHandlers
-  replies: Replies
+  replies: Responder
   deadLetters: DeadLetters
   /** The topic of answers to requests: no message of it is unmatched. */
   replyTopic: string
@@ -30,7 +30,7 @@ export interface DispatcherOptions {
 }
 
 /** Answers what asks for an answer; see lib/request. */
-export interface Replies {
+export interface Responder {
   begin (publish: Publish, all: readonly MqttRoute[], own: readonly MqttRoute[]): ReplySink
 }
 

@@ -27,7 +27,7 @@ export interface Pattern {
 const NO_CONVERTERS: ConverterMap = Object.freeze({})
 
 /**
- * Reads a pattern such as `rooms/<int(min=0):room>/+` (contract section 3).
+ * Reads a pattern such as `rooms/<int(min=0):room>/+`.
  *
  * @throws `FST_MQTT_PATTERN` with a caret under the place
  */

@@ -4,7 +4,7 @@ import { createPattern, type Level, type Pattern } from './pattern.ts'
 import { MAX_LEVELS } from './text.ts'
 
 /*
- * The prefix of a connection (contract section 4). It is plain text, put before every topic, filter and pattern, and
+ * The prefix of a connection. It is plain text, put before every topic, filter and pattern, and
  * taken off at a level boundary. All but normalizePrefix take a normalized prefix; an empty one changes nothing.
  */
 

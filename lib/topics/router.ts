@@ -17,7 +17,7 @@ const NO_WILDCARDS: readonly string[] = Object.freeze([])
 const NO_MATCHES: readonly never[] = Object.freeze([])
 
 /**
- * Finds all patterns that a topic matches (MQTT 5 section 4.7; contract section 3). Patterns are for whole topics,
+ * Finds all patterns that a topic matches (MQTT 5 section 4.7). Patterns are for whole topics,
  * prefix included (`withPrefix`), so that the rule about `$` sees the topic's real first level.
  */
 export class Router<T> {
