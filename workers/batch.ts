@@ -1,11 +1,10 @@
 import type { Layout, PublishMessage } from '../lib/bridge/protocol.ts'
 import { encodePublish } from '../lib/wire/encode.ts'
 import type { QoS } from '../lib/wire/packet.ts'
+import { Memory, UNIT } from './memory.ts'
 
-/** What goes over at once. A frame on the main thread keeps all that it came with in memory. */
-const CAPACITY = 64 * 1024
-/** A larger frame goes alone, in memory of its own that is transferred as it is. */
-const OWN = 16 * 1024
+/** What goes over at once, but for a larger frame, which goes alone. A frame on the main thread keeps all that it came with in memory. */
+const CAPACITY = UNIT
 
 /** A publish, ready to be encoded. */
 export interface Encodable {
@@ -33,9 +32,9 @@ export class Batch {
   next = 0
   #count = 0
   #used = 0
-  /** Used over and over: what leaves is a copy of exactly what was used, and fresh memory is dearer than a copy. */
-  #scratch: Buffer | undefined
-  #own: Buffer | undefined
+  readonly #memory = new Memory()
+  /** Where the frames are, while there is one. */
+  #buffer: Buffer | undefined
   #timeouts: number[] = []
   #abortable: number[] = []
   #absolute: number[] = []
@@ -47,16 +46,28 @@ export class Batch {
 
   /** Whether a frame of this size can go with what is here. */
   fits (size: number): boolean {
-    return this.#count === 0 || (this.#own === undefined && size <= OWN && this.#used + size <= CAPACITY)
+    return this.#count === 0 || this.#used + size <= CAPACITY
+  }
+
+  /** Memory has come back, to be used again. */
+  reclaim (buffer: ArrayBuffer): void {
+    this.#memory.give(buffer)
+  }
+
+  #room (size: number): Buffer {
+    // With a frame in it it has room for whatever `fits`.
+    if (this.#buffer !== undefined && this.#buffer.length < size) {
+      this.#memory.give(this.#buffer.buffer as ArrayBuffer)
+      this.#buffer = undefined
+    }
+    return (this.#buffer ??= Buffer.from(this.#memory.take(size)))
   }
 
   /** Encodes a frame and returns its number. When that throws, nothing has changed. */
   add (publish: Encodable, version: Layout['version'], notes: FrameNotes): number {
     const { topic, payload, payloadLength, qos, retain, properties, size } = publish
-    const own = size > OWN ? Buffer.allocUnsafeSlow(size) : undefined
-    const target = own ?? (this.#scratch ??= Buffer.allocUnsafeSlow(CAPACITY))
-    encodePublish(target, own === undefined ? this.#used : 0, topic, payload, payloadLength, qos, retain, version, properties)
-    this.#own = own
+    const buffer = this.#room(size)
+    encodePublish(buffer, this.#used, topic, payload, payloadLength, qos, retain, version, properties)
     this.#used += size
     this.#count++
     const seq = this.next++
@@ -67,12 +78,20 @@ export class Batch {
     return seq
   }
 
-  /** All frames as one message, with memory that holds nothing else, to be forgotten here. */
-  take ({ prefix, version }: Layout): PublishMessage {
-    const buffer = (this.#own?.buffer ?? this.#scratch!.buffer.slice(0, this.#used)) as ArrayBuffer
+  /**
+   * All frames as one message, to be forgotten here.
+   *
+   * @param lend the message is transferred, so its memory can come back
+   */
+  take ({ prefix, version }: Layout, lend: boolean): PublishMessage {
+    const whole = this.#buffer!.buffer as ArrayBuffer
+    // Little is copied out: while it waits over there, it must not keep much more than itself in memory.
+    const lent = lend && this.#used * 2 >= whole.byteLength
+    if (lent) this.#buffer = undefined
     const message: PublishMessage = {
       type: 'publish',
-      buffer,
+      buffer: lent ? whole : whole.slice(0, this.#used),
+      ...(lent && { used: this.#used }),
       prefix,
       version,
       first: this.next - this.#count,
@@ -84,7 +103,6 @@ export class Batch {
     }
     this.#count = 0
     this.#used = 0
-    this.#own = undefined
     if (this.#timeouts.length > 0) this.#timeouts = []
     if (this.#abortable.length > 0) this.#abortable = []
     if (this.#absolute.length > 0) this.#absolute = []

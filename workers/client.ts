@@ -197,7 +197,7 @@ export class WorkerClient {
 
   #flush (): void {
     if (this.#batch.empty) return
-    this.#link.post(this.#batch.take(this.#layout))
+    this.#link.post(this.#batch.take(this.#layout, this.#connected))
     this.#turn?.resolve(CONFIRMED)
     this.#turn = undefined
   }
@@ -245,7 +245,8 @@ export class WorkerClient {
     this.#layout = layout
   }
 
-  #settled ({ confirmed, codes, failed, credit }: SettledMessage): void {
+  #settled ({ confirmed, codes, failed, credit, returned }: SettledMessage): void {
+    for (const buffer of returned) this.#batch.reclaim(buffer)
     this.#unconfirmed -= credit
     for (let i = 0; i < confirmed.length; i += 2) this.#pending.confirm(confirmed[i]!, confirmed[i + 1]!, 0)
     for (let i = 0; i < codes.length; i += 2) this.#pending.confirm(codes[i]!, 1, codes[i + 1]!)

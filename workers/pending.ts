@@ -12,8 +12,15 @@ export interface Deferred<T> {
   readonly reject: (error: Error) => void
 }
 
-interface Entry extends Deferred<PublishResult> {
-  unlisten: (() => void) | undefined
+/** Made for each publish, so it is one object and one closure. */
+class Entry implements Deferred<PublishResult> {
+  resolve!: (value: PublishResult) => void
+  reject!: (error: Error) => void
+  unlisten: (() => void) | undefined = undefined
+  readonly promise = new Promise<PublishResult>((resolve, reject) => {
+    this.resolve = resolve
+    this.reject = reject
+  })
 }
 
 /** The publishes of a worker that somebody may be waiting for, in order. */
@@ -25,7 +32,7 @@ export class Pending {
   }
 
   add (seq: number): Promise<PublishResult> {
-    const entry: Entry = { ...deferred<PublishResult>(), unlisten: undefined }
+    const entry = new Entry()
     this.#entries.set(seq, entry)
     return entry.promise
   }
@@ -48,19 +55,20 @@ export class Pending {
 
   #each (first: number, count: number, end: (entry: Entry) => void): void {
     // Most QoS 0 has no entry, so a range may be much longer than what is here.
-    const numbers = count <= this.#entries.size ? range(first, count) : [...this.#entries.keys()]
-    for (const seq of numbers) {
-      const entry = this.#entries.get(seq)
-      if (entry === undefined || seq < first || seq >= first + count) continue
-      this.#entries.delete(seq)
-      entry.unlisten?.()
-      end(entry)
+    if (count <= this.#entries.size) {
+      for (let seq = first; seq < first + count; seq++) this.#end(seq, end)
+    } else {
+      for (const seq of [...this.#entries.keys()]) if (seq >= first && seq < first + count) this.#end(seq, end)
     }
   }
-}
 
-function * range (first: number, count: number): Iterable<number> {
-  for (let i = first; i < first + count; i++) yield i
+  #end (seq: number, end: (entry: Entry) => void): void {
+    const entry = this.#entries.get(seq)
+    if (entry === undefined) return
+    this.#entries.delete(seq)
+    entry.unlisten?.()
+    end(entry)
+  }
 }
 
 /** A promise to be settled later. */

@@ -1,12 +1,13 @@
 import type { MqttError } from '../errors.ts'
 import type { ErrorShape, Failure, SettledMessage } from './protocol.ts'
 
-/** Collects what became of a worker's publishes, for one message to tell it all. */
+/** Collects what became of a worker's publishes, and of the memory that they came in, for one message to tell it all. */
 export class Answers {
   #confirmed: number[] = []
   #codes: number[] = []
   #failed: Failure[] = []
   #credit = 0
+  #returned: ArrayBuffer[] = []
 
   /** `credit`: how many bytes the worker counted for them. */
   confirm (first: number, count: number, reasonCode: number, credit: number): void {
@@ -31,19 +32,25 @@ export class Answers {
     } else this.#failed.push({ first, count, ...shape })
   }
 
+  /** Memory that the worker has lent goes back to it. */
+  giveBack (buffer: ArrayBuffer): void {
+    this.#returned.push(buffer)
+  }
+
   get empty (): boolean {
-    return this.#confirmed.length === 0 && this.#codes.length === 0 && this.#failed.length === 0
+    return this.#confirmed.length === 0 && this.#codes.length === 0 && this.#failed.length === 0 && this.#returned.length === 0
   }
 
   /** All of it, to be forgotten here. */
   take (): SettledMessage {
     const message: SettledMessage = {
-      type: 'settled', confirmed: this.#confirmed, codes: this.#codes, failed: this.#failed, credit: this.#credit
+      type: 'settled', confirmed: this.#confirmed, codes: this.#codes, failed: this.#failed, credit: this.#credit, returned: this.#returned
     }
     this.#confirmed = []
     this.#codes = []
     this.#failed = []
     this.#credit = 0
+    this.#returned = []
     return message
   }
 }

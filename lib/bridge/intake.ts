@@ -1,6 +1,8 @@
+import { isArrayBuffer } from 'node:util/types'
 import { FST_MQTT_WORKER_TOPIC } from '../errors.ts'
 import { Delivery, type Settle } from '../outbox/delivery.ts'
 import { unaccepted, withMaybeSent } from '../outbox/failures.ts'
+import { Lease } from '../outbox/lease.ts'
 import type { Outbox } from '../outbox/outbox.ts'
 import { kKeep, PacketEncoder, type Packet } from '../outbox/packet.ts'
 import type { Passage, PublishHooks } from '../outbox/publish-hooks.ts'
@@ -38,6 +40,8 @@ export interface IntakeHandlers {
   onSettled (delivery: WorkerDelivery, error: Error | null, reasonCode: number): void
   /** Not put into the outbox. */
   onRefused (seq: number, error: Error, credit: number): void
+  /** Memory that the worker has lent is not needed any more. */
+  onFree (buffer: ArrayBuffer): void
 }
 
 /** A delivery that remembers which publishes of its worker it carries. */
@@ -78,6 +82,8 @@ export class Intake {
   /** The outbox refused this many bytes in this turn. Nothing settles meanwhile, so it has no room for as many or more. */
   #refusedFrom = Infinity
   #lastError: Error | undefined
+  /** The memory of this turn's frames, where it is wanted back. */
+  #lease: Lease | undefined
 
   constructor (source: Source, options: IntakeOptions, handlers: IntakeHandlers) {
     this.#source = source
@@ -108,7 +114,7 @@ export class Intake {
     if (first !== this.#next) throw new MalformedPacket('Frames out of turn')
     if (version !== 5 && version !== 4 && version !== 3) throw new MalformedPacket('Frames of no version')
     if (message.properties === true && connectionVersion() < 5) onUnsendable?.()
-    const buffer = Buffer.from(message.buffer)
+    const buffer = readMemory(message)
     const timeouts = new Marks(message.timeouts, 2)
     const abortable = new Marks(message.abortable, 1)
     const absolute = new Marks(message.absolute, 1)
@@ -116,6 +122,8 @@ export class Intake {
     const hooked = hooks?.active === true
     this.#run = undefined
     this.#refusedFrom = Infinity
+    // Hooks may keep what they see.
+    this.#lease = message.used === undefined || hooked ? undefined : new Lease(() => this.#handlers.onFree(message.buffer))
     let start = 0
     for (let seq = first; seq < first + count; seq++) {
       const layout = readWorkerFrame(buffer, start, version)
@@ -137,6 +145,7 @@ export class Intake {
       else this.#put(frame, version, qos, !isOwn && this.#mayJoin(qos, retain, credit), deadline, mayAbort, seq, credit)
     }
     if (start !== buffer.length) throw new MalformedPacket('More bytes than frames')
+    this.#lease?.release()
   }
 
   #mayJoin (qos: QoS, retain: boolean, size: number): boolean {
@@ -154,7 +163,7 @@ export class Intake {
     delivery.passage = passage
     if (mayAbort) this.#abortable.set(seq, delivery)
     const before = this.#lastError
-    this.#options.outbox.add(this.#source, delivery)
+    this.#options.outbox.add(this.#source, delivery, this.#lease)
     // With no broker (`connect: false`) it settles at once, too, and well.
     if (this.#lastError !== before) this.#refusedFrom = credit
     this.#run = plain ? delivery : undefined
@@ -270,6 +279,12 @@ export class Intake {
 /** @throws `FST_MQTT_WORKER_TOPIC` */
 export function assertPermitted (permits: (absoluteTopic: string) => boolean, topic: string): void {
   if (!permits(topic)) throw FST_MQTT_WORKER_TOPIC('workers.topics does not let workers publish to this topic')
+}
+
+/** @throws MalformedPacket where it is no memory of its own, which the worker could change after it has been looked at */
+function readMemory ({ buffer, used = buffer.byteLength }: PublishMessage): Buffer {
+  if (!isArrayBuffer(buffer) || !Number.isInteger(used) || used < 0 || used > buffer.byteLength) throw new MalformedPacket('Frames in no memory')
+  return Buffer.from(buffer, 0, used)
 }
 
 /** Goes along an ascending list of publishes, each with what belongs to it. */

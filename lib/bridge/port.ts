@@ -61,6 +61,10 @@ export class WorkerPort {
         this.#answers.fail(seq, 1, error, credit)
         this.#unsettled--
         this.#answerSoon()
+      },
+      onFree: buffer => {
+        this.#answers.giveBack(buffer)
+        this.#answerSoon()
       }
     })
   }
@@ -144,7 +148,7 @@ export class WorkerPort {
       // What settled at once has been taken off before.
       const count = this.#intake.taken - before
       this.#unsettled += count
-      if (count > 0 && handOvers.hasSubscribers) tellHandedOver({ namespace: this.#options.namespace, threadId: this.#threadId, count, bytes: message.buffer.byteLength })
+      if (count > 0 && handOvers.hasSubscribers) tellHandedOver({ namespace: this.#options.namespace, threadId: this.#threadId, count, bytes: message.used ?? message.buffer.byteLength })
     }
   }
 
@@ -180,7 +184,8 @@ export class WorkerPort {
 
   #answer (): void {
     if (this.#state === 'closed' || this.#answers.empty) return
-    this.#post(this.#answers.take())
+    const message = this.#answers.take()
+    this.#post(message, message.returned)
   }
 
   #finish (): void {

@@ -66,8 +66,10 @@ export interface SpareMessage extends Omit<Handshake, 'port'> {
 /** Worker to main: frames, as many as fit, one message for each turn. */
 export interface PublishMessage extends Layout {
   readonly type: 'publish'
-  /** The frames, one behind the other, and not a byte more. */
+  /** The frames, one behind the other. Without `used` there is not a byte more in it. */
   readonly buffer: ArrayBuffer
+  /** Where the frames end in memory that is lent: it comes back with `settled`. Behind them is what this worker has published before. */
+  readonly used?: number
   /** The number of the first frame. A worker numbers its publishes from 0 on, without a gap. */
   readonly first: number
   readonly count: number
@@ -172,6 +174,8 @@ export interface SettledMessage {
   readonly failed: readonly Failure[]
   /** Bytes that no longer count as unconfirmed. */
   readonly credit: number
+  /** Memory that was lent and is done with; transferred. */
+  readonly returned: ArrayBuffer[]
 }
 
 /** Publishes that ended alike. */

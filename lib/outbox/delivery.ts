@@ -1,4 +1,5 @@
 import type { Suspect } from '../suspects.ts'
+import type { Lease } from './lease.ts'
 import { setDup, setPacketId, type Frame, type Slab } from '../wire/encode.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
 import { readFrame, rewriteFrame } from '../wire/rewrite.ts'
@@ -43,6 +44,8 @@ export class Delivery implements Frame, Suspect {
   largest: number
   /** Who published it; set when it is accepted. */
   account: Account | undefined
+  /** Of the memory that it came in, where somebody wants that back. */
+  lease: Lease | undefined
   state: DeliveryState = 'queued'
   packetId = 0
   /** False only as long as not a byte has left. */
@@ -63,6 +66,7 @@ export class Delivery implements Frame, Suspect {
     this.end = frame.end
     this.largest = frame.end - frame.start
     this.account = undefined
+    this.lease = undefined
     this.version = version
     this.qos = qos
     this.deadline = deadline
@@ -91,6 +95,8 @@ export class Delivery implements Frame, Suspect {
     this.buffer = slab.buffer
     this.start = start
     this.end = start + length
+    this.lease?.release()
+    this.lease = undefined
   }
 
   get retain (): boolean {

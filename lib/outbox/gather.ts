@@ -1,4 +1,5 @@
 import type { Frame } from '../wire/encode.ts'
+import type { Lease } from './lease.ts'
 
 /** Collects packets for one write, in as few buffers as possible: frames that lie next to each other leave as one. */
 export class Gather {
@@ -6,8 +7,14 @@ export class Gather {
   #buffer: Buffer | undefined
   #start = 0
   #end = 0
+  /** Held, each once, until the write is over. */
+  readonly leases: Lease[] = []
 
-  frame ({ buffer, start, end }: Frame): void {
+  frame ({ buffer, start, end, lease }: Frame & { readonly lease: Lease | undefined }): void {
+    if (lease !== undefined && lease !== this.leases.at(-1)) {
+      lease.hold()
+      this.leases.push(lease)
+    }
     if (buffer === this.#buffer && start === this.#end) {
       this.#end = end
       return

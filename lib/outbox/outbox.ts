@@ -6,6 +6,7 @@ import type { Delivery } from './delivery.ts'
 import { CLOSED, closed, heldTooLong, poisonous, sessionLost, timedOut, unaccepted, unfit, withMaybeSent } from './failures.ts'
 import { Gather } from './gather.ts'
 import { Inflight, pubrel } from './inflight.ts'
+import type { Lease } from './lease.ts'
 import { RoundRobin } from './round-robin.ts'
 import { Source } from './source.ts'
 
@@ -101,8 +102,8 @@ export class Outbox {
     return undefined
   }
 
-  /** Takes a delivery in. It always settles, here or later; one that is not taken settles before this returns. */
-  add (source: Source, delivery: Delivery): void {
+  /** Takes a delivery in, and the memory that it lies in. It always settles, here or later; one that is not taken settles before this returns. */
+  add (source: Source, delivery: Delivery, lease?: Lease): void {
     if (!this.#admits(source, delivery)) return
     // Behind one that is in its hooks it waits, as it would with a connection.
     if (this.#options.discard === true && source.queue.length === 0) {
@@ -111,6 +112,8 @@ export class Outbox {
       delivery.settle(delivery, null, 0)
       return
     }
+    lease?.hold()
+    delivery.lease = lease
     this.#accept(source, delivery)
     this.#queued.push(source, delivery)
     this.#schedulePump()
@@ -284,11 +287,15 @@ export class Outbox {
     this.#reconsider()
     const packets = gather.take()
     if (packets.length === 0) return
-    if (zero.length === 0) {
+    const { leases } = gather
+    if (zero.length === 0 && leases.length === 0) {
       link.send(packets)
     } else {
       this.#writing.add(zero)
-      link.send(packets, () => this.#written(zero))
+      link.send(packets, () => {
+        this.#written(zero)
+        for (const lease of leases) lease.release()
+      })
     }
     // With room left in the socket, go on at once; otherwise when it has drained, or the window opens.
     if (!this.#queued.empty && link.ready) this.#schedulePump()
@@ -356,6 +363,7 @@ export class Outbox {
       this.counters[error === null ? 'published' : 'refused'] += delivery.messages
       delivery.settle(delivery, error === null ? null : withMaybeSent(error, delivery.maybeSent), reasonCode)
     }
+    delivery.lease?.release()
     if (this.messages === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 

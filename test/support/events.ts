@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events'
 
 /** Long enough for a loaded machine, shorter than tap's own limit, so that a failure names what it waited for. */
-const DEADLINE = 15_000
+const DEADLINE = 30_000
 
 /** How a wait is bounded. */
 export interface WaitOptions {

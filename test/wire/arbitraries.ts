@@ -7,6 +7,7 @@ import { Framer, type FramerLimits } from '../../lib/wire/framer.ts'
 import { MalformedPacket } from '../../lib/wire/malformed.ts'
 import { PacketType, type ProtocolVersion, type PublishProperties, type QoS } from '../../lib/wire/packet.ts'
 import { unwelcomeCharacter } from '../../lib/topics/text.ts'
+import { random } from '../support/random.ts'
 
 /** A publish as a user would ask for it. */
 export interface PublishCase {
@@ -142,17 +143,6 @@ export function deliver (chunks: readonly Buffer[], version: ProtocolVersion, li
     if (error !== undefined && delivered.length > before) throw new Error('delivered after an error')
   }
   return { delivered, error }
-}
-
-/** mulberry32: small, fast, the same everywhere. */
-function random (seed: number): (below: number) => number {
-  let state = seed >>> 0
-  return below => {
-    state = state + 0x6d2b79f5 >>> 0
-    let x = Math.imul(state ^ state >>> 15, state | 1)
-    x ^= x + Math.imul(x ^ x >>> 7, x | 61)
-    return ((x ^ x >>> 14) >>> 0) % below
-  }
 }
 
 /** A broken stream: its bytes, and the chunks that they come in. */
