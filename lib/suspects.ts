@@ -17,6 +17,8 @@ const MANY = 50
 const FLAPS = 2
 /** For so long, in milliseconds, they go one by one; where answers take their time, that would take too long. */
 const ONE_BY_ONE = 500
+/** So long, in milliseconds, one that goes alone may be without an answer: a broker that hangs up does so sooner. */
+const PATIENCE = 5_000
 /** A connection that held this long, in milliseconds: the network does not flap. */
 const STABLE = 10_000
 /** Of so many hang-ups is remembered what they interrupted. */
@@ -28,6 +30,7 @@ const REMEMBERED = 8
  * Behind a hang-up they go one by one on the next connection, so whatever the broker hangs up on is the first on the one
  * after that. Only then it can be blamed: what was sent behind an answer may stand there because the connection ended by
  * itself. Where that goes on for long, or connections are known to end by themselves, each answer lets one more go beside it.
+ * One that is not answered at all must not hold up the others: after a while they go without it.
  */
 export class Suspects<T extends Suspect> {
   /** How many may be unanswered at once. */
@@ -39,15 +42,31 @@ export class Suspects<T extends Suspect> {
   #refused = false
   #answered = false
   #attachedAt = 0
+  readonly #onPatienceLost: () => void
+  #patience: NodeJS.Timeout | undefined
+
+  /** @param onPatienceLost more may go than before, without an answer having come */
+  constructor (onPatienceLost: () => void) {
+    this.#onPatienceLost = onPatienceLost
+  }
 
   attached (): void {
     this.#refused = false
     this.#answered = false
     this.#attachedAt = performance.now()
-    this.allowance = this.#hangUps.length > 0 ? 1 : Infinity
+    if (this.#hangUps.length === 0) {
+      this.allowance = Infinity
+      return
+    }
+    this.allowance = 1
+    this.#patience = setTimeout(() => {
+      this.allowance = Infinity
+      this.#onPatienceLost()
+    }, PATIENCE).unref()
   }
 
   detached (): void {
+    clearTimeout(this.#patience)
     if (performance.now() - this.#attachedAt >= STABLE) this.#flaps = 0
   }
 
@@ -83,6 +102,7 @@ export class Suspects<T extends Suspect> {
     this.#keep(interrupted => interrupted.size > 0)
     // It was over none of what it has interrupted.
     this.#flaps += before - this.#hangUps.length
+    if (this.allowance < Infinity) this.#patience?.refresh()
   }
 
   /** It is not sent any more, and whether it was the reason remains unknown. */

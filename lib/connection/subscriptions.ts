@@ -46,7 +46,7 @@ export class Subscriptions {
   readonly #ids = new SubscriptionIds()
   readonly #byFilter = new Map<string, Subscription>()
   readonly #covers: Covers
-  readonly #suspects = new Suspects<Subscription>()
+  readonly #suspects = new Suspects<Subscription>(() => this.#sendQueued())
   /** SUBSCRIBE was sent for these, and not yet answered. */
   readonly #asked = new Set<Subscription>()
   /** Filters that the broker still has, and nobody wants any more. */

@@ -54,6 +54,8 @@ export class Delivery implements Frame, Suspect {
   abandoned = false
   /** Written on this connection, and not done on it. */
   open = false
+  /** Its PUBREL was sent again on a later connection: the broker may have ended the exchange before. */
+  resumed = false
   tries = 0
   alone = 0
   /** When its caller gives up, on performance.now()'s clock; Infinity is never. */

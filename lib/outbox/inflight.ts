@@ -11,10 +11,12 @@ import { Suspects } from '../suspects.ts'
 import { MAX_WINDOW, Window } from './window.ts'
 
 /** What the broker's answer means for the publish. */
-export type Verdict = { settled: false } | { settled: true, error: Error | null }
+export type Verdict = { settled: false } | { settled: true, error: Error | null, reasonCode: number }
 
 const GOES_ON: Verdict = { settled: false }
-const CONFIRMED: Verdict = { settled: true, error: null }
+const CONFIRMED: Verdict = { settled: true, error: null, reasonCode: 0 }
+/** PUBCOMP: Packet Identifier not found. */
+const NOT_FOUND = 0x92
 
 /**
  * QoS 1 and 2 publishes that the broker may know of: their identifiers, the broker's window, what is sent again on the
@@ -27,7 +29,7 @@ export class Inflight {
   readonly #ids2 = new PacketIds(FIRST_OWN_ID + MAX_WINDOW + 1, MAX_WINDOW + 1)
   readonly #clearing = new Clearing(this.#ids2)
   readonly #window = new Window()
-  readonly #suspects = new Suspects<Delivery>()
+  readonly #suspects: Suspects<Delivery>
   /** In the order first sent. */
   readonly #deliveries = new Map<number, Delivery>()
   /** Of those, what is still to be sent again on this connection, before anything new. */
@@ -35,8 +37,12 @@ export class Inflight {
   /** QoS 2 is held back for want of identifiers that can be trusted. */
   #wanting = false
 
-  /** @param limit how many may be open at once; the broker's Receive Maximum lowers it */
-  constructor (limit: number) {
+  /**
+   * @param limit how many may be open at once; the broker's Receive Maximum lowers it
+   * @param onRoom more may go than before, without an answer having come
+   */
+  constructor (limit: number, onRoom: () => void) {
+    this.#suspects = new Suspects(onRoom)
     this.#limit = limit
   }
 
@@ -111,6 +117,7 @@ export class Inflight {
       if (!this.#hasRoom(delivery.qos)) break
       if (delivery.state === 'released') {
         this.#open(delivery)
+        delivery.resumed = true
         gather.packet(pubrel(delivery.packetId))
         continue
       }
@@ -156,8 +163,10 @@ export class Inflight {
     // One that waits to be sent again on this connection takes no room in its window.
     if (delivery.open) this.#window.close(delivery.qos)
     delivery.open = false
-    if (reasonCode < 0x80) return CONFIRMED
-    return { settled: true, error: type === PacketType.PUBCOMP ? sessionLost(reasonCode) : refused(reasonCode) }
+    // The exchange was over before, and its PUBCOMP was lost with that connection: no error during recovery (MQTT 5 section 3.7.2.1).
+    if (reasonCode === 0 || (type === PacketType.PUBCOMP && reasonCode === NOT_FOUND && delivery.resumed)) return CONFIRMED
+    if (reasonCode < 0x80) return { settled: true, error: null, reasonCode }
+    return { settled: true, error: type === PacketType.PUBCOMP ? sessionLost(reasonCode) : refused(reasonCode), reasonCode: 0 }
   }
 
   /** Nothing is open any more: whatever the last connection ended over was none of it. */

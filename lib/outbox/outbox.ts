@@ -41,6 +41,8 @@ export class Outbox {
   bytes = 0
   /** Of the messages: those in their onPublish hooks. */
   holding = 0
+  /** Of the messages: those whose callers have their answer, while the exchange with the broker goes on. */
+  #abandoned = 0
   readonly counters = { published: 0, refused: 0 }
   /** Called when the broker's acknowledgements begin or cease to be awaited; see Inbox. */
   onAwaiting: () => void = () => {}
@@ -63,7 +65,7 @@ export class Outbox {
 
   constructor (options: OutboxOptions) {
     this.#options = options
-    this.#inflight = new Inflight(options.inflight)
+    this.#inflight = new Inflight(options.inflight, () => this.#schedulePump())
   }
 
   /** A new publisher. Workers have a limit of their own, and a window in which their QoS 0 is always taken. */
@@ -172,8 +174,10 @@ export class Outbox {
       return
     }
     delivery.abandoned = true
+    this.#abandoned++
     this.counters.refused++
     delivery.settle(delivery, withMaybeSent(error, true), 0)
+    this.#tellDrained()
   }
 
   #admits (source: Source, delivery: Delivery): boolean {
@@ -197,9 +201,10 @@ export class Outbox {
     else if (!this.#closed) this.#queued.serve(Infinity, () => true, delivery => this.#discard(delivery))
   }
 
-  #discard (delivery: Delivery): void {
+  #discard (delivery: Delivery): boolean {
     delivery.state = 'writing'
     this.#settle(delivery, null, 0)
+    return true
   }
 
   /** A connection is up. What the last one left unconfirmed goes out again first, in order. */
@@ -231,7 +236,7 @@ export class Outbox {
         link.send([pubrel(id)])
         return
       }
-      this.#settle(delivery, verdict.error, verdict.error === null ? reasonCode : 0)
+      this.#settle(delivery, verdict.error, verdict.reasonCode)
       this.#inflight.endDoubt()
     } else if (type !== PacketType.PUBCOMP || !this.#inflight.cleared(id)) {
       // Settled before: a second answer to a replay.
@@ -246,9 +251,9 @@ export class Outbox {
     if (this.#link === link) this.#pump()
   }
 
-  /** Resolves when everything accepted has settled. */
+  /** Resolves when everything that somebody waits for has settled. */
   drained (): Promise<void> {
-    if (this.messages === 0) return Promise.resolve()
+    if (this.messages === this.#abandoned) return Promise.resolve()
     return new Promise(resolve => { this.#idle.push(resolve) })
   }
 
@@ -301,17 +306,19 @@ export class Outbox {
     if (!this.#queued.empty && link.ready) this.#schedulePump()
   }
 
-  #send (delivery: Delivery, gather: Gather, zero: Delivery[]): void {
+  /** Returns false when it cannot be sent on this connection, and has settled. */
+  #send (delivery: Delivery, gather: Gather, zero: Delivery[]): boolean {
     delivery.state = delivery.qos === 0 ? 'writing' : 'sent'
     const error = this.#prepare(delivery)
     if (error !== undefined) {
       this.#settle(delivery, error, 0)
-      return
+      return false
     }
     delivery.maybeSent = true
     if (delivery.qos === 0) zero.push(delivery)
     else this.#inflight.send(delivery)
     gather.frame(delivery)
+    return true
   }
 
   /** Brings it into the layout of this connection; returns why it cannot be sent here, if so. */
@@ -359,12 +366,18 @@ export class Outbox {
       this.holding--
       this.#goOn()
     }
-    if (!delivery.abandoned) {
+    if (delivery.abandoned) {
+      this.#abandoned--
+    } else {
       this.counters[error === null ? 'published' : 'refused'] += delivery.messages
       delivery.settle(delivery, error === null ? null : withMaybeSent(error, delivery.maybeSent), reasonCode)
     }
     delivery.lease?.release()
-    if (this.messages === 0) for (const resolve of this.#idle.splice(0)) resolve()
+    this.#tellDrained()
+  }
+
+  #tellDrained (): void {
+    if (this.messages === this.#abandoned) for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   #sweep (now: number): number {

@@ -19,8 +19,12 @@ export class RoundRobin {
     source.queue.push(delivery)
   }
 
-  /** Takes out up to `budget` bytes, of each source in order; a delivery that does not fit holds back its source. */
-  serve (budget: number, fits: (delivery: Delivery) => boolean, send: (delivery: Delivery) => void): void {
+  /**
+   * Takes out up to `budget` bytes, of each source in order; a delivery that does not fit holds back its source.
+   *
+   * @param send returns whether it leaves: what does not costs nobody anything
+   */
+  serve (budget: number, fits: (delivery: Delivery) => boolean, send: (delivery: Delivery) => boolean): void {
     let blocked = 0
     /** The first whose turn passed without anything sent: it is the next one's turn when there is room again. */
     let starved: Source | undefined
@@ -39,9 +43,11 @@ export class RoundRobin {
         if (delivery.state === 'queued') {
           held = !fits(delivery)
           if (held) break
-          source.credit -= delivery.bytes
-          budget -= delivery.bytes
-          send(delivery)
+          const { bytes } = delivery
+          if (send(delivery)) {
+            source.credit -= bytes
+            budget -= bytes
+          }
           moved = true
           blocked = 0
         }
@@ -52,6 +58,8 @@ export class RoundRobin {
       if (source.queue.length === 0) this.#active.splice(this.#turn, 1)
       else this.#turn++
       if (held || hooked) blocked++
+      // One in debt is not held back: each round pays off some of it.
+      else if (!moved) blocked = 0
       if (held && !moved) starved ??= source
     }
     if (starved !== undefined) this.#turn = Math.max(this.#active.indexOf(starved), 0)

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { liveApp, numbers, outcome, publishAll, scriptedApp } from '../faults/scripted-app.ts'
-import { waitFor } from '../support/events.ts'
+import { waitFor, withinTime } from '../support/events.ts'
 
 t.test("the broker's limits are kept before a byte is sent", t => {
   t.test('Maximum Packet Size, Maximum QoS, Retain Available', async t => {
@@ -37,6 +37,17 @@ t.test("the broker's limits are kept before a byte is sent", t => {
     ])
     t.strictSame(broker.last.published, ['1', '4'])
     t.equal(app.mqtt.status().outbox.messages, 0)
+  })
+
+  t.test('however much of it there is', async t => {
+    const { app, broker } = await scriptedApp(t, { onConnect: () => ({ properties: { maximumPacketSize: 10_000 } }) })
+    // Together more than is handed to the socket at once.
+    const large = [1, 2, 3].map(() => outcome(app.mqtt.publish('n', 'x'.repeat(100_000), { qos: 1 })))
+    const small = outcome(app.mqtt.publish('n', 'small', { qos: 1 }))
+    await app.ready()
+    t.strictSame((await Promise.all(large)).map(({ code }) => code), Array(3).fill('FST_MQTT_PAYLOAD'))
+    t.equal((await withinTime(small, 'what is behind them')).code, 'ok')
+    t.strictSame(broker.last.published, ['small'])
   })
 
   t.test('one QoS 0 publish that is too large hurts none of its turn', async t => {

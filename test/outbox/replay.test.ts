@@ -45,6 +45,16 @@ for (const version of [5, 4] as const) {
     t.strictSame(broker.last.published, numbers(1, 35))
   })
 
+  t.test(`MQTT ${version}: what was given up while the broker may have it is over with the session, and is not sent again`, async t => {
+    const { app, broker } = await liveApp(t, { onPublish: (_packet, { index }) => index > 0 && undefined }, { protocolVersion: version })
+    t.match(await outcome(app.mqtt.publish('n', 'given up', { qos: 1, timeout: 20 })), { code: 'FST_MQTT_TIMEOUT', maybeSent: true })
+    broker.last.drop()
+    const second = await broker.connection(1)
+    t.equal((await outcome(app.mqtt.publish('n', 'next', { qos: 1 }))).code, 'ok')
+    t.strictSame(second.published, ['next'])
+    t.equal(app.mqtt.status().outbox.messages, 0)
+  })
+
   for (const session of [true, false]) {
     const name = `MQTT ${version}, session ${session ? 'kept' : 'lost'}`
     /** Publishes QoS 2; the hooks of `cut` are those of the first connection. */
@@ -66,6 +76,20 @@ for (const version of [5, 4] as const) {
       t.strictSame(outcomes, [{ code: 'ok', reasonCode: 0 }])
       t.match(second.of('publish'), [{ dup: true, qos: 2 }])
     })
+
+    if (session && version === 5) {
+      t.test(`${name}: PUBCOMP is lost, and the broker has forgotten the exchange: it is confirmed`, async t => {
+        const { app } = await liveApp(t, {
+          onConnect: (_packet, { index }) => ({ sessionPresent: index > 0 }),
+          onPubrel: (_packet, connection) => {
+            if (connection.index > 0) return { reasonCode: 0x92 }
+            connection.drop()
+            return false
+          }
+        }, { protocolVersion: version, ...durable })
+        t.strictSame(await publishAll(app, 1, 1, { qos: 2 }), [{ code: 'ok', reasonCode: 0 }])
+      })
+    }
 
     t.test(`${name}: QoS 2 cut after PUBREC was sent and before it was seen, or after PUBREL`, async t => {
       const { outcomes, second } = await run(t, { onPubrel: (_packet, connection) => { connection.drop(); return false } })

@@ -35,6 +35,14 @@ t.test('deadlines', t => {
     })
   }
 
+  t.test('closing does not wait for what was given up', async t => {
+    const { app } = await liveApp(t, { onPublish: ({ payload }) => String(payload) === 'confirmed' && undefined }, { closeTimeout: 60_000 })
+    t.match(await outcome(app.mqtt.publish('n', 'silent', { qos: 1, timeout: 20 })), { code: 'FST_MQTT_TIMEOUT', maybeSent: true })
+    const confirmed = outcome(app.mqtt.publish('n', 'confirmed', { qos: 1 }))
+    await withinTime(app.close(), 'the end')
+    t.match(await confirmed, { code: 'ok' }, 'what somebody waits for is')
+  })
+
   t.test('released: PUBREC came, PUBCOMP did not', async t => {
     const { app } = await liveApp(t, { onPubrel: () => false })
     t.match(await outcome(app.mqtt.publish('n', '', { qos: 2, timeout: 20 })), { code: 'FST_MQTT_TIMEOUT', maybeSent: true })

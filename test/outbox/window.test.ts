@@ -1,9 +1,11 @@
 import type { IPublishPacket } from 'mqtt-packet'
 import t from 'tap'
 import type { QoS } from '../../lib/index.ts'
+import { Outbox } from '../../lib/outbox/outbox.ts'
 import { liveApp, numbers, outcome, publishAll, scriptedApp } from '../faults/scripted-app.ts'
 import type { ScriptedConnection } from '../faults/scripted-broker.ts'
 import { waitFor, withinTime } from '../support/events.ts'
+import { delivery, info, Wire } from './support.ts'
 
 const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve) })
 
@@ -11,6 +13,23 @@ const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve)
 function puback (connection: ScriptedConnection, { messageId }: IPublishPacket, reasonCode?: number): void {
   connection.send({ cmd: 'puback', messageId: messageId!, ...(reasonCode !== undefined && { reasonCode }) })
 }
+
+t.test('a source that has had more than its share goes on beside one that waits for the window', async t => {
+  const outbox = new Outbox({ maxMessages: 1_000, maxBytes: 1e8, inflight: 1 })
+  t.teardown(() => outbox.close())
+  const main = outbox.createSource('main')
+  const worker = outbox.createSource('worker')
+  outbox.attach(new Wire(), info)
+  const ended: string[] = []
+  // Of these nothing is ever confirmed: the second waits for the window.
+  for (const name of ['first', 'second']) outbox.add(worker, delivery(1, Infinity, () => { ended.push(name) }))
+  await turn()
+  outbox.add(main, delivery(0, Infinity, () => { ended.push('large') }, 'x'.repeat(1_000_000)))
+  await waitFor(() => ended.length === 1, 'the large one')
+  outbox.add(main, delivery(0, Infinity, () => { ended.push('small') }))
+  await waitFor(() => ended.length === 2, 'the small one')
+  t.strictSame(ended, ['large', 'small'])
+})
 
 t.test('the window', t => {
   t.test("the broker's Receive Maximum counts QoS 1 and 2 together", async t => {
