@@ -5,6 +5,7 @@ export const RATE: Metric = { name: 'rate', title: 'messages/s', more: true }
 export const CPU: Metric = { name: 'cpu', title: 'µs CPU each', more: false }
 export const MAIN: Metric = { name: 'main', title: 'µs of the main thread each', more: false }
 export const LOOP: Metric = { name: 'loop', title: 'event loop busy', more: false }
+export const HEAP: Metric = { name: 'heap', title: 'bytes of heap each', more: false }
 export const BROKER: Metric = { name: 'broker', title: 'broker busy', more: false }
 
 /** The figures of so many messages. */

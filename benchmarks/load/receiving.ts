@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { waitFor } from '../../test/support/events.ts'
+import { countAllocations } from '../harness/allocations.ts'
 import { withCleanup, type Cleanup } from '../harness/cleanup.ts'
 import { startClock } from '../harness/clock.ts'
 import type { Figures } from '../harness/scenario.ts'
@@ -22,13 +23,15 @@ export async function measureReceiving (qos: 0 | 1, seconds: number, subscribe: 
     await sleep(WARM_UP * 1000)
     const before = await broker.counts()
     const from = received()
+    const allocated = countAllocations()
     const stop = startClock()
     await sleep(seconds * 1000)
     const took = stop()
     const count = received() - from
+    const heap = allocated() / count
     const after = await broker.stopFlood()
     await waitFor(() => received() >= after.sent, 'what was sent')
     same('received', received(), after.sent)
-    return { ...perMessage(took, count), broker: busy(before, after) }
+    return { ...perMessage(took, count), heap, broker: busy(before, after) }
   })
 }

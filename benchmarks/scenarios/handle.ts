@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import Type from 'typebox'
 import type { Scenario } from '../harness/scenario.ts'
 import { startApplication } from '../load/application.ts'
-import { BROKER, CPU, LOOP, RATE } from '../load/metrics.ts'
+import { BROKER, CPU, HEAP, LOOP, RATE } from '../load/metrics.ts'
 import { measureReceiving } from '../load/receiving.ts'
 
 const PATTERN = 'sensors/<device>/temperature'
@@ -34,7 +34,7 @@ const LAYERS: Readonly<Record<string, (app: FastifyInstance, seen: () => void) =
 export const handle: Scenario<undefined> = {
   name: 'handle',
   title: '256 B of JSON, QoS 0, MQTT 5, null broker: each layer of the way to a handler',
-  metrics: [RATE, CPU, LOOP, BROKER],
+  metrics: [RATE, CPU, HEAP, LOOP, BROKER],
   competitors: Object.keys(LAYERS),
   cases: [{ name: 'one route', setting: undefined }],
   goals: [{

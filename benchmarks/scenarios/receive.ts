@@ -2,7 +2,7 @@ import type { Cleanup } from '../harness/cleanup.ts'
 import type { Scenario } from '../harness/scenario.ts'
 import { startApplication } from '../load/application.ts'
 import { FILTER } from '../load/messages.ts'
-import { BROKER, CPU, LOOP, RATE } from '../load/metrics.ts'
+import { BROKER, CPU, HEAP, LOOP, RATE } from '../load/metrics.ts'
 import { connectMqttJs } from '../load/mqttjs.ts'
 import { MQTT_JS, OURS, versionName, VERSIONS } from '../load/names.ts'
 import { measureReceiving } from '../load/receiving.ts'
@@ -16,7 +16,7 @@ interface Receiving {
 export const receive: Scenario<Receiving> = {
   name: 'receive',
   title: '256 B, one matching route with a handler that counts, 1 000 unacknowledged, null broker',
-  metrics: [RATE, CPU, LOOP, BROKER],
+  metrics: [RATE, CPU, HEAP, LOOP, BROKER],
   competitors: [OURS, MQTT_JS],
   cases: VERSIONS.flatMap(version => ([0, 1] as const).map(qos => ({ name: nameOf(qos, version), setting: { qos, version } }))),
   goals: VERSIONS.flatMap(version => ([0, 1] as const).map(qos => ({
