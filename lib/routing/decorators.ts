@@ -1,6 +1,6 @@
 import { FST_MQTT_OPTIONS } from '../errors.ts'
 import type { TopicDefinition, TopicSchema } from '../topics/define.ts'
-import type { Handler, Message, RouteOptions, SchemaIn } from '../types/index.ts'
+import type { Answer, Handler, Message, RouteOptions, SchemaIn } from '../types/index.ts'
 
 // Node 20 to 24 have no Symbol.metadata, and decorators evaluate as soon as a decorated class does. The registered
 // symbol is the one that compilers' helpers fall back to.
@@ -30,7 +30,7 @@ interface Decorated { [kTopics]?: DecoratedTopic[] }
  * }
  */
 export function topic<const P extends string | TopicDefinition, const S extends TopicSchema = SchemaIn<P>> (pattern: P, options: RouteOptions<S> = {}) {
-  return function <This, Result> (
+  return function <This, Result extends Answer<NoInfer<S>>> (
     _method: (this: This, message: Message<P, NoInfer<S>>) => Result,
     context: ClassMethodDecoratorContext<This, (this: This, message: Message<P, NoInfer<S>>) => Result>
   ): void {
@@ -43,13 +43,15 @@ export function topic<const P extends string | TopicDefinition, const S extends 
   }
 }
 
-/** What `@topic` noted on an object's class and its base classes, base classes first. */
+/** What `@topic` noted on an object's class and its base classes, base classes first. What a subclass decorates anew counts there alone. */
 export function decoratedTopics (instance: object): DecoratedTopic[] {
   const found: DecoratedTopic[] = []
   // An object may have no prototype, and a constructor of its own making.
   let metadata = (instance.constructor as unknown as Record<symbol, Decorated | undefined> | null | undefined)?.[Symbol.metadata]
   for (; metadata !== undefined && metadata !== null; metadata = Object.getPrototypeOf(metadata) as Decorated | undefined) {
-    if (Object.hasOwn(metadata, kTopics)) found.unshift(...metadata[kTopics]!)
+    if (!Object.hasOwn(metadata, kTopics)) continue
+    const derived = new Set(found.map(({ method }) => method))
+    found.unshift(...metadata[kTopics]!.filter(({ method }) => !derived.has(method)))
   }
   return found
 }

@@ -4,7 +4,7 @@ import type { Reception } from '../inbox/inbox.ts'
 import type { Job, Track } from '../inbox/scheduler.ts'
 import { handles, tellFailed, traceHandling, type HandleEvent } from '../tracing.ts'
 import type { DeadLetters } from './dead-letters.ts'
-import type { Lifecycle, Step } from './lifecycle.ts'
+import { NO_WAY, type Lifecycle } from './lifecycle.ts'
 import type { InboundMessage } from './message.ts'
 import type { Observer } from './observer.ts'
 import type { Retry } from './retry.ts'
@@ -48,9 +48,8 @@ export abstract class HandlerJob implements Job {
   readonly #rules: HandlingRules
   protected readonly tools: HandlingTools
   protected readonly observer: Observer | undefined
-  /** What comes before the handlers; hooks that are added meanwhile are for the next message. */
-  #before: readonly Step[] = []
-  /** How many of these it has passed: a retry goes on where it failed. */
+  #way = NO_WAY
+  /** How many steps before the handlers it has passed: a retry goes on where it failed. */
   #passed = 0
   #retries = 0
   /** The attempt that counts. What an earlier one, whose time was up, still does is nobody's concern. */
@@ -80,7 +79,7 @@ export abstract class HandlerJob implements Job {
 
   run (): Promise<void> | undefined {
     this.reception.started = true
-    this.#before = this.#rules.lifecycle.before
+    this.#way = this.#rules.lifecycle.way
     if (!handles.hasSubscribers) return this.#attemptSafely()
     const { message, tools: { namespace } } = this
     const { route } = message
@@ -140,7 +139,7 @@ export abstract class HandlerJob implements Job {
   }
 
   #proceed (attempt: number): unknown {
-    const before = this.#before
+    const { before } = this.#way
     const { instance } = this.#rules.lifecycle.scope
     while (this.#passed < before.length) {
       const result = before[this.#passed]!.call(instance, this.message)
@@ -165,7 +164,7 @@ export abstract class HandlerJob implements Job {
     }
     this.tools.counters.handled++
     if (this.#event !== undefined) this.#event.result = value
-    const telling = this.#rules.lifecycle.handled(this.message, value)
+    const telling = this.#rules.lifecycle.handled(this.message, value, this.#way)
     if (telling === undefined) {
       this.#settle(0)
       return undefined
@@ -187,7 +186,7 @@ export abstract class HandlerJob implements Job {
     if (this.#event !== undefined) tellFailed(this.#event, error)
     this.observer?.failed(error)
     const reasonCode = isInvalid ? PAYLOAD_FORMAT_INVALID : HANDLER_FAILED
-    const telling = this.#rules.lifecycle.failed(error, this.message)
+    const telling = this.#rules.lifecycle.failed(error, this.message, this.#way)
     if (telling === undefined) return this.#giveUp(error, reasonCode)
     // One that never ends would hold the acknowledgement, and with it all later ones.
     return this.#limited(telling, 'error handler').then(noop, late => this.#late(late)).then(() => this.#giveUp(error, reasonCode))

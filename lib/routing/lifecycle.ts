@@ -15,6 +15,15 @@ export interface RouteHooks {
   readonly onError: readonly OnErrorHook[]
 }
 
+/** What a message passes, as it stands when the message sets out: hooks that are added meanwhile are for the next one. */
+export interface Way {
+  /** What comes before the handlers, in order: onMessage, the schema, preHandler. */
+  readonly before: readonly Step[]
+  readonly onHandled: readonly OnHandledHook[]
+  readonly onError: readonly OnErrorHook[]
+}
+
+export const NO_WAY: Way = { before: [], onHandled: [], onError: [] }
 const NO_HOOKS: RouteHooks = { preHandler: [], onError: [] }
 
 /** What happens to the messages of a route, or of none, besides their handlers. Worked out when hooks change, not for each message. */
@@ -26,9 +35,7 @@ export class Lifecycle {
   serialize: Serialize | undefined
   #check: BodyCheck | undefined
   #clock = -1
-  #before: readonly Step[] = []
-  #onHandled: readonly OnHandledHook[] = []
-  #onError: readonly OnErrorHook[] = []
+  #way = NO_WAY
 
   /** @param own given for a route; a message without one has no body to be checked and no preHandler */
   constructor (scope: Scope, own?: RouteHooks) {
@@ -43,22 +50,19 @@ export class Lifecycle {
     this.#clock = -1
   }
 
-  /** What comes before the handlers, in order: onMessage, the schema, preHandler. */
-  get before (): readonly Step[] {
+  get way (): Way {
     this.#refresh()
-    return this.#before
+    return this.#way
   }
 
   /** The handlers have ended well. Never throws and never rejects. */
-  handled (message: InboundMessage, result: unknown): Promise<void> | undefined {
-    this.#refresh()
-    return this.#onHandled.length === 0 ? undefined : this.#tell(this.#onHandled, hook => hook.call(this.scope.instance, message, result), message)
+  handled (message: InboundMessage, result: unknown, { onHandled } = this.way): Promise<void> | undefined {
+    return onHandled.length === 0 ? undefined : this.#tell(onHandled, hook => hook.call(this.scope.instance, message, result), message)
   }
 
   /** Hands an error to the onError hooks and then to the error handler. Never throws and never rejects. */
-  failed (error: Error, message: InboundMessage): Promise<void> | undefined {
-    this.#refresh()
-    const telling = this.#onError.length === 0 ? undefined : this.#tell(this.#onError, hook => hook.call(this.scope.instance, error, message), message)
+  failed (error: Error, message: InboundMessage, { onError } = this.way): Promise<void> | undefined {
+    const telling = onError.length === 0 ? undefined : this.#tell(onError, hook => hook.call(this.scope.instance, error, message), message)
     return telling === undefined ? this.scope.handleError(error, message) : telling.then(() => this.scope.handleError(error, message))
   }
 
@@ -67,14 +71,16 @@ export class Lifecycle {
     if (this.#clock === hooks.clock) return
     this.#clock = hooks.clock
     const check = this.#check
-    this.#before = [
-      ...hooks.get('onMessage'),
-      ...check === undefined ? [] : [(message: InboundMessage) => message.validate(check)],
-      ...this.#routed ? hooks.get('preHandler') : [],
-      ...this.#own.preHandler
-    ]
-    this.#onHandled = hooks.get('onHandled')
-    this.#onError = [...hooks.get('onError'), ...this.#own.onError]
+    this.#way = {
+      before: [
+        ...hooks.get('onMessage'),
+        ...check === undefined ? [] : [(message: InboundMessage) => message.validate(check)],
+        ...this.#routed ? hooks.get('preHandler') : [],
+        ...this.#own.preHandler
+      ],
+      onHandled: hooks.get('onHandled'),
+      onError: [...hooks.get('onError'), ...this.#own.onError]
+    }
   }
 
   /** One after another, whatever each of them does. */

@@ -174,7 +174,7 @@ export class Registry {
   #nameOf (route: MqttRoute): string | undefined {
     if (route.definition.name !== undefined) return route.definition.name
     const { handlerName } = route
-    return handlerName !== undefined && this.#handlerNames.get(handlerName)?.size === 1 ? handlerName : undefined
+    return handlerName !== undefined && !this.#named.has(handlerName) && this.#handlerNames.get(handlerName)?.size === 1 ? handlerName : undefined
   }
 
   async #remove (route: MqttRoute): Promise<void> {

@@ -19,6 +19,8 @@ export class Body {
   readonly #payload: Buffer
   readonly #reader: JsonReader
   #json: unknown = kUnparsed
+  /** It was tried, and is none. */
+  #text: string | undefined
 
   constructor (payload: Buffer, reader: JsonReader) {
     this.#payload = payload
@@ -39,13 +41,13 @@ export class Body {
   json (): unknown {
     if (this.#json !== kUnparsed) return this.#json
     const { limit } = this.#reader
-    if (this.#payload.length > limit) throw FST_MQTT_INVALID_BODY(`The payload has ${this.#payload.length} bytes, and JSON is read up to ${limit} (Fastify's bodyLimit)`)
-    if (!isUtf8(this.#payload)) throw FST_MQTT_INVALID_BODY('The payload is not JSON: it is not UTF-8')
+    if (this.#payload.length > limit) throw notJson(`The payload has ${this.#payload.length} bytes, and JSON is read up to ${limit} (Fastify's bodyLimit)`)
+    if (!isUtf8(this.#payload)) throw notJson('The payload is not JSON: it is not UTF-8')
     try {
       this.#json = this.#reader.parse(this.#payload.toString())
     } catch {
       // Without the engine's message as cause: it quotes the payload, which must not get into logs.
-      throw FST_MQTT_INVALID_BODY('The payload is not JSON: it does not parse, or it has a forbidden prototype property')
+      throw notJson('The payload is not JSON: it does not parse, or it has a forbidden prototype property')
     }
     return this.#json
   }
@@ -53,15 +55,25 @@ export class Body {
   /** JSON when it parses, else text when it is UTF-8, else the bytes. */
   #auto (): unknown {
     if (this.#json !== kUnparsed) return this.#json
+    if (this.#text !== undefined) return this.#text
     if (!isUtf8(this.#payload)) return this.#payload
     const text = this.#payload.toString()
-    if (this.#payload.length > this.#reader.limit || !JSON_START.test(text)) return text
+    if (this.#payload.length > this.#reader.limit || !JSON_START.test(text)) {
+      this.#text = text
+      return text
+    }
     try {
       this.#json = this.#reader.parse(text)
       return this.#json
     } catch {
       // Also what tries to poison a prototype: as text it is harmless.
+      this.#text = text
       return text
     }
   }
+}
+
+/** In the shape of one that does not fit its schema, but for `validation`. */
+function notJson (text: string): Error {
+  return Object.assign(FST_MQTT_INVALID_BODY(text), { validationContext: 'body' })
 }

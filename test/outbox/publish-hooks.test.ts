@@ -14,7 +14,7 @@ import { waitFor, withinTime } from '../support/events.ts'
 import { mosquittoMissing, startMosquitto } from '../support/mosquitto.ts'
 import { delivery, info, Wire } from './support.ts'
 
-/* Contract section 5: onPublish and onPublished, on the main thread. */
+/* OnPublish and onPublished, on the main thread. */
 
 const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve) })
 const turns = async (count: number): Promise<void> => { for (; count > 0; count--) await turn() }

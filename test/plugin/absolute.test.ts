@@ -3,7 +3,7 @@ import { buildApp, connect, mosquittoSettings } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
 import { waitFor } from '../support/events.ts'
 
-/* Contract section 4: `absolute: true` puts nothing before what is given, and takes nothing off. */
+/* `absolute: true` puts nothing before what is given, and takes nothing off. */
 
 for (const { name, skip, start } of mosquittoSettings()) {
   t.test(name, { skip }, async t => {

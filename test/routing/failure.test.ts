@@ -8,7 +8,7 @@ import { buildApp, connect, mosquittoSettings } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
 import { waitFor } from '../support/events.ts'
 
-/* Contract section 5, acknowledgement: retries, error handler, dead letter, reason code. */
+/* Acknowledgement: retries, error handler, dead letter, reason code. */
 
 async function build (t: Test, options = {}): Promise<FastifyInstance> {
   const { app } = await buildApp(t, { connect: false, ...options })

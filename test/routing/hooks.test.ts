@@ -4,7 +4,7 @@ import type { MqttHooks } from '../../lib/index.ts'
 import { buildApp, connect } from '../support/app.ts'
 import { waitFor } from '../support/events.ts'
 
-/* Contract section 5: hooks, in the order that docs/hooks.md draws. */
+/* Hooks, in the order that docs/hooks.md draws. */
 
 async function build (t: Test): Promise<{ app: FastifyInstance, seen: string[], errors: () => unknown[] }> {
   const { app, logger } = await buildApp(t, { connect: false })

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from '../support/app.ts'
 
-/* Contract section 5: a message without a broker. */
+/* A message without a broker. */
 
 async function build (t: Test, declare: (app: FastifyInstance) => void, options = {}): Promise<FastifyInstance> {
   const { app } = await buildApp(t, { connect: false, prefix: 'plant', ...options })

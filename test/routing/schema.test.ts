@@ -4,7 +4,7 @@ import Type from 'typebox'
 import multimqtt, { defineTopic, type RouteOptions } from '../../lib/index.ts'
 import { buildApp } from '../support/app.ts'
 
-/* Contract section 5: bodies and schemas. */
+/* Bodies and schemas. */
 
 const Reading = Type.Object({ celsius: Type.Number({ minimum: -273.15 }), unit: Type.Optional(Type.String()) }, { additionalProperties: false })
 
