@@ -71,6 +71,7 @@ export class Runtime {
         this.#tell('onSubscribe', { filter, qos })
         this.#readiness.check()
       },
+      onCovered: () => this.#readiness.check(),
       onRefused: error => {
         this.#app.log.error({ err: error }, 'MQTT subscription refused')
         this.#readiness.refused(error)
@@ -111,7 +112,7 @@ export class Runtime {
       }),
       replyTopic: this.#requester.topic,
       knows: ids => this.#subscriptions.knows(ids),
-      standsFor: (topic, ids) => this.#subscriptions.standsFor(topic, ids)
+      standsFor: (topic, ids, retain) => this.#subscriptions.standsFor(topic, ids, retain)
     })
     this.#inbox = this.#createInbox()
     this.#outbox.onAwaiting = () => this.#inbox.reconsider()
@@ -137,6 +138,7 @@ export class Runtime {
     } catch (error) {
       // The application does not come up: nothing of ours may keep the process alive or go on trying.
       await this.#connection.close(0)
+      await this.#broker?.close()
       throw error
     }
   }

@@ -1,5 +1,5 @@
 import { FST_MQTT_CONNECT_REFUSED, type MqttError } from '../errors.ts'
-import { connectRefusalName, reasonName, type ProtocolVersion } from '../wire/packet.ts'
+import { connectRefusalName, reasonName } from '../wire/packet.ts'
 
 const NEVER_SOON: ReadonlySet<number> = new Set([
   // 3.1.1: identifier rejected, bad user name or password, not authorized.
@@ -28,7 +28,7 @@ export function isLastingRefusal (code: number): boolean {
   return NEVER_SOON.has(code)
 }
 
-/** True when the broker does not speak the version that was asked for. */
-export function isVersionRefusal (code: number, version: ProtocolVersion): boolean {
-  return version === 5 && (code === 1 || code === 0x84)
+/** True when the broker does not speak the version that was asked for. One of 3.1.1 says so with its own code. */
+export function isVersionRefusal (code: number): boolean {
+  return code === 1 || code === 0x84
 }

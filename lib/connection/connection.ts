@@ -1,4 +1,4 @@
-import { MqttClient, type IClientOptions } from 'mqtt'
+import { MqttClient, type IClientOptions, type IConnackPacket } from 'mqtt'
 import { FST_MQTT_TIMEOUT, type MqttError } from '../errors.ts'
 import type { ConnectionState } from '../types/index.ts'
 import type { ProtocolVersion } from '../wire/packet.ts'
@@ -112,6 +112,7 @@ export class Connection {
       const tap = this.#tap
       if (tap?.info !== undefined && !tap.destroyed) this.#events.onReady(tap, tap.info)
     })
+    this.client.on('packetreceive', packet => { if (packet.cmd === 'connack') this.#keepAliveOf(packet) })
   }
 
   /** The version of this connection, or the one that the next attempt will ask for. */
@@ -205,6 +206,7 @@ export class Connection {
     const { session, maxPayload, receiveMaximum } = this.#options
     const { options } = this.client
     options.protocolVersion = version
+    options.keepalive = this.#options.keepalive
     options.protocolId = version === 3 ? 'MQIsdp' : 'MQTT'
     const properties = this.#options.client.properties
     if (version === 5) {
@@ -222,12 +224,21 @@ export class Connection {
     set(options, 'will', will === undefined ? undefined : withoutProperties(will, version))
   }
 
+  /**
+   * The broker's Server Keep Alive has to be used [MQTT-3.2.2-21]. mqtt.js does so only in place of a keepalive of its own,
+   * which 0 is none.
+   */
+  #keepAliveOf ({ properties }: IConnackPacket): void {
+    if (this.#options.keepalive === 0) this.client.options.keepalive = properties?.serverKeepAlive ?? 0
+  }
+
   /** mqtt.js calls this for each connection. */
   #openTap (): Tap {
     const events = this.#events
     const { version } = this.#protocol
     const tap = new Tap(this.#options.open(version), {
       version,
+      clean: this.#options.session.clean,
       maxPayload: this.#options.maxPayload,
       handlers: {
         onConnack: (own, info) => this.#connected(own, info),
@@ -277,7 +288,7 @@ export class Connection {
     }
     if (this.#ending) return
     const refusal = this.#refusal
-    const versionRefused = refusal !== undefined && isVersionRefusal(refusal, tap.version)
+    const versionRefused = refusal !== undefined && isVersionRefusal(refusal)
     const silent = tap.info === undefined && refusal === undefined && isHangUp(this.#cause)
     if ((versionRefused || silent) && this.#protocol.refused(versionRefused)) {
       void this.#attempt()
@@ -290,7 +301,7 @@ export class Connection {
     const error = cause ?? Object.assign(new Error('The broker closed the connection'), { code: 'ECONNRESET' })
     this.lastError = { code: (error as MqttError).code ?? error.name, message: error.message }
     if (this.#ending) return
-    const lasting = refusal !== undefined && isLastingRefusal(refusal)
+    const lasting = refusal !== undefined && (isLastingRefusal(refusal) || (isVersionRefusal(refusal) && !this.#protocol.auto))
     this.#enter(lasting ? 'refused' : this.everConnected ? 'reconnecting' : 'connecting')
     this.#events.onFailed(error)
     const wait = lasting ? this.#backoff.slow() : this.#backoff.next()

@@ -1,13 +1,18 @@
 import type { ProtocolVersion } from '../wire/packet.ts'
 
+/** So often in a row a broker that spoke a version may close without CONNACK: one that restarts does not for long. */
+const SILENT_CLOSES = 5
+
 /** Which MQTT version to ask for: the one that is set, or with `'auto'` 5, then 3.1.1. */
 export class ProtocolChoice {
-  readonly #auto: boolean
+  /** The version is ours to choose. */
+  readonly auto: boolean
   #version: ProtocolVersion
   #proven = false
+  #silent = 0
 
   constructor (option: ProtocolVersion | 'auto') {
-    this.#auto = option === 'auto'
+    this.auto = option === 'auto'
     this.#version = option === 'auto' ? 5 : option
   }
 
@@ -19,6 +24,7 @@ export class ProtocolChoice {
   /** A connection came up: later attempts ask for the same. */
   succeeded (): void {
     this.#proven = true
+    this.#silent = 0
   }
 
   /**
@@ -26,10 +32,11 @@ export class ProtocolChoice {
    * Returns true when that may be at once; back at the first one there is nobody who speaks either.
    */
   refused (certain: boolean): boolean {
-    if (!this.#auto) return false
+    if (!this.auto) return false
     // A broker that spoke this version a moment ago is restarting rather than refusing it.
-    if (!certain && this.#proven) return false
+    if (!certain && this.#proven && ++this.#silent < SILENT_CLOSES) return false
     this.#proven = false
+    this.#silent = 0
     this.#version = this.#version === 5 ? 4 : 5
     return this.#version === 4
   }

@@ -26,6 +26,8 @@ export class Subscription implements Suspect {
   coveredBy: Subscription | undefined
   /** The broker may have it. */
   known = false
+  /** The place of its first grant among those of this session: it has a copy of all that later ones have. Undefined while there is none. */
+  since: number | undefined
   tries = 0
   alone = 0
   /** The broker hangs up in answer to it, so it is not asked for before this time on performance.now()'s clock. */
@@ -65,12 +67,14 @@ export class Subscription implements Suspect {
     if (this.options.qos !== before) this.reconsider()
   }
 
-  /** True while the broker has not been asked for what is wanted now. More than what is wanted does no harm. */
+  /** True while the broker has not been asked for what is wanted now. */
   get stale (): boolean {
-    const { options } = this
-    const sent = this.#sent
-    return sent === undefined || sent.qos < options.qos || sent.noLocal !== options.noLocal ||
-      sent.retainAsPublished !== options.retainAsPublished || sent.retainHandling !== options.retainHandling
+    return !suffices(this.#sent, this.options)
+  }
+
+  /** True when the broker has granted as much already, in the session that was kept. */
+  get renewal (): boolean {
+    return this.granted !== undefined && suffices(this.#answered, this.options)
   }
 
   /** Asks for at least this QoS too: for a subscription that this one covers. */
@@ -117,9 +121,10 @@ export class Subscription implements Suspect {
     return this.#sent === options
   }
 
-  /** The broker has granted what was last sent. */
-  answer (qos: QoS): void {
+  /** The broker has granted what was last sent; `place` counts its grants. */
+  answer (qos: QoS, place: number): void {
     this.#shuns = 0
+    this.since ??= place
     this.#answered = this.#sent
     this.grant(qos)
   }
@@ -132,36 +137,42 @@ export class Subscription implements Suspect {
   }
 
   refuse (error: MqttError): void {
+    this.since = undefined
     this.status = 'refused'
     this.granted = undefined
     this.error = error
     for (const { reject } of this.#waiting.splice(0)) reject(error)
   }
 
+  /** It is not sent, and counts as if it had been until the next connection. */
+  withhold (): void {
+    this.#sent = this.options
+  }
+
   /** The broker hangs up in answer to it. `wait` is for the first time, in milliseconds; it doubles with each. */
   shun (error: MqttError, wait: number): void {
     this.shunnedUntil = performance.now() + wait * Math.min(2 ** this.#shuns++, MOST_WAITS)
-    this.known = false
-    this.#sent = this.options
+    this.withhold()
     this.refuse(error)
   }
 
   /** The connection is gone: whether the broker still has it, the next one will say. What was not answered is lost. */
   suspend (): void {
     if (this.status === 'active') this.status = 'pending'
-    if (this.#sent !== this.#answered && this.shunnedUntil === 0) this.#sent = undefined
+    if (this.shunnedUntil === 0) this.#sent = this.#answered
   }
 
-  /** The session was kept, and with it what the broker has answered. */
-  resume (): void {
-    if (this.#sent !== undefined && this.granted !== undefined && !this.stale) this.grant(this.granted)
-    else this.again()
+  /** The session was kept, and with it what the broker has answered. With `ask` it stays pending until the broker has said so. */
+  resume (ask: boolean): void {
+    if (!this.renewal) this.again()
+    else if (ask) this.#sent = undefined
+    else this.grant(this.granted!)
   }
 
   /** The broker does not have it any more. */
   forget (): void {
     this.known = false
-    this.again()
+    this.since = undefined
   }
 
   /** It has to be asked for again. */
@@ -207,4 +218,10 @@ export class Subscription implements Suspect {
     for (const other of this.#owners.values()) if (other.qos > qos) qos = other.qos
     this.options = { ...options, qos }
   }
+}
+
+/** More than what is wanted does no harm. */
+function suffices (asked: SubscriptionOptions | undefined, wanted: SubscriptionOptions): boolean {
+  return asked !== undefined && asked.qos >= wanted.qos && asked.noLocal === wanted.noLocal &&
+    asked.retainAsPublished === wanted.retainAsPublished && asked.retainHandling === wanted.retainHandling
 }

@@ -5,7 +5,7 @@ import { Suspects } from '../suspects.ts'
 import type { Granted, QoS, SubscriptionStatus } from '../types/index.ts'
 import type { ConnectInfo } from '../wire/tap.ts'
 import { Covers } from './covers.ts'
-import { hangsUp, isLasting, refused, subscribeOptions, unsendable } from './subscribe.ts'
+import { hangsUp, isLasting, refused, subscribeOptions, tooLarge, unsendable } from './subscribe.ts'
 import { Subscription, type SubscriptionOptions } from './subscription.ts'
 import { SubscriptionIds } from './subscription-ids.ts'
 
@@ -21,6 +21,8 @@ const UNANSWERED = 1_000
 
 export interface SubscriptionEvents {
   onGranted (granted: Granted): void
+  /** The broker's answer to one stands for another too, which it covers. */
+  onCovered (): void
   onRefused (error: MqttError): void
   /** Options that the connection's version cannot carry; they are told, not silently dropped. */
   onUnsendable (filter: string, option: string): void
@@ -56,6 +58,7 @@ export class Subscriptions {
   #info: ConnectInfo | undefined
   #closed = false
   #unanswered = 0
+  #grants = 0
   #converging = false
   #retry: NodeJS.Timeout | undefined
 
@@ -106,8 +109,7 @@ export class Subscriptions {
     }
     if (this.#closed) subscription.end(closed())
     else if (this.#options.pretend === true) subscription.grant(subscription.options.qos)
-    this.#unwanted.get(filter)?.done()
-    this.#unwanted.delete(filter)
+    if (this.#stay(filter)) subscription.known = true
     this.#scheduleConverge()
     return subscription
   }
@@ -127,20 +129,28 @@ export class Subscriptions {
     this.#suspects.forget(subscription)
     this.#covers.remove(subscription)
     this.#scheduleConverge()
-    if (subscription.known && !this.#closed) await this.#leave(filter)
+    if (subscription.known && !this.#closed) await this.#leave(subscription)
   }
 
-  /** A connection is up. Without the old session the broker has forgotten all of it. */
+  /**
+   * A connection is up. Without the old session the broker has forgotten all of it. With it, all is asked for again too: a broker
+   * that was killed comes back with the session as it was last saved, which is not to be seen. Not so on 3.1.1, where each
+   * SUBSCRIBE brings all retained messages again.
+   */
   attach (info: ConnectInfo): void {
     this.#info = info
     this.#suspects.attached()
     for (const subscription of this.#byFilter.values()) {
+      if (!info.sessionPresent) subscription.forget()
       // One more connection would be lost over it.
       if (subscription.shunnedUntil > performance.now()) continue
-      if (info.sessionPresent) subscription.resume()
-      else subscription.forget()
+      if (info.sessionPresent) subscription.resume(info.version === 5)
+      else subscription.again()
     }
-    if (!info.sessionPresent) this.#unwanted.clear()
+    if (!info.sessionPresent) {
+      this.#unwanted.clear()
+      this.#ids.forget()
+    }
     this.#covers.assign(this.#byFilter.values(), !info.subscriptionIdentifiers)
     this.#converge()
   }
@@ -152,8 +162,11 @@ export class Subscriptions {
     this.#info = undefined
     this.#suspects.detached()
     for (const subscription of this.#byFilter.values()) subscription.suspend()
-    for (const { done } of this.#unwanted.values()) done()
-    for (const filter of this.#unwanted.keys()) this.#unwanted.set(filter, { asked: false, done: noop })
+    for (const [filter, { asked, shunned, done }] of this.#unwanted) {
+      done()
+      if (asked && shunned) this.#unwanted.delete(filter)
+      else this.#unwanted.set(filter, { asked: false, shunned, done: noop })
+    }
     const culprit = hungUp ? this.#suspects.accuse(unanswered, redelivered) : undefined
     if (culprit !== undefined) {
       const error = hangsUp(culprit.filter)
@@ -174,12 +187,17 @@ export class Subscriptions {
 
   /**
    * Of the copies that a broker sends of one message for overlapping filters, the one that stands for it where no
-   * route does: that of the subscription with the lowest identifier.
+   * route does: that of the subscription which it has had for longest. Those that it got later have no copy of what it
+   * had routed, or queued, before; what it has refused has none at all, and what has noLocal none of our own.
    */
-  standsFor (topic: string, ids: readonly number[]): boolean {
-    let lowest = Infinity
-    for (const { id } of this.#covers.matching(topic)) if (id < lowest) lowest = id
-    return lowest === Infinity || ids.includes(lowest)
+  standsFor (topic: string, ids: readonly number[], retain: boolean): boolean {
+    let first: Subscription | undefined
+    for (const subscription of this.#covers.matching(topic)) {
+      // What is retained comes once for each subscription that wants it, when that is made.
+      if (retain && subscription.options.retainHandling === 2) continue
+      if (subscription.since !== undefined && (first === undefined || isBefore(subscription, first))) first = subscription
+    }
+    return first === undefined || ids.includes(first.id)
   }
 
   /** Once for all the routes that come and go in a turn. */
@@ -241,10 +259,11 @@ export class Subscriptions {
       ({ qos }) => {
         if (subscription.coveredBy !== cover) return
         subscription.grant(qos)
+        this.#events.onCovered()
         // It was subscribed by itself until a wider filter came.
         if (!subscription.known) return
         subscription.unsubscribed()
-        void this.#leave(subscription.filter)
+        void this.#leave(subscription)
         this.#sendQueued()
       },
       // Refused or taken back: it covers nothing.
@@ -254,11 +273,19 @@ export class Subscriptions {
 
   #subscribe (subscription: Subscription, info: ConnectInfo): void {
     const { filter, id } = subscription
+    this.#stay(filter)
+    const unfit = tooLarge(filter, info, id)
+    if (unfit !== undefined) {
+      subscription.withhold()
+      this.#refuse(subscription, unfit)
+      return
+    }
+    const { renewal } = subscription
     const options = subscription.send()
     this.#tellUnsendable(subscription, info)
     const answered = this.#await()
     this.#asked.add(subscription)
-    this.#client.subscribe(filter, subscribeOptions(options, info, id), (error, _granted, packet) => {
+    this.#client.subscribe(filter, subscribeOptions(options, info, id, renewal), (error, _granted, packet) => {
       const refusal = error === null ? undefined : refused(filter, error)
       // Without a code the connection is gone; the next one sends it again.
       const lost = error !== null && refusal === undefined
@@ -271,17 +298,21 @@ export class Subscriptions {
       if (lost || this.#info !== info || !subscription.isLatest(options)) return
       if (refusal === undefined) {
         const qos = (packet?.granted as number[] | undefined)?.[0] as QoS | undefined ?? options.qos
-        subscription.answer(qos)
+        subscription.answer(qos, ++this.#grants)
         this.#events.onGranted({ filter, qos })
         return
       }
-      subscription.refuse(refusal)
-      this.#events.onRefused(refusal)
-      // What it would have covered comes by itself.
-      this.#covers.uncover(subscription)
-      this.#scheduleConverge()
-      if (!isLasting(refusal)) this.#retryLater()
+      this.#refuse(subscription, refusal)
     })
+  }
+
+  #refuse (subscription: Subscription, refusal: MqttError): void {
+    subscription.refuse(refusal)
+    this.#events.onRefused(refusal)
+    // What it would have covered comes by itself.
+    this.#covers.uncover(subscription)
+    this.#scheduleConverge()
+    if (!isLasting(refusal)) this.#retryLater()
   }
 
   #tellUnsendable ({ filter, options }: Subscription, { version }: ConnectInfo): void {
@@ -316,12 +347,18 @@ export class Subscriptions {
   }
 
   /** The broker has a filter that nobody wants; resolves when it is gone, or the connection is. */
-  #leave (filter: string): Promise<void> {
+  #leave ({ filter, shunnedUntil }: Subscription): Promise<void> {
     const connected = this.#info !== undefined
     return new Promise(resolve => {
-      this.#unwanted.set(filter, { asked: false, done: resolve })
+      this.#unwanted.set(filter, { asked: false, shunned: shunnedUntil > 0, done: resolve })
       if (!connected) resolve()
     })
+  }
+
+  /** A filter on its way out is wanted again; true when the broker may have it yet. */
+  #stay (filter: string): boolean {
+    this.#unwanted.get(filter)?.done()
+    return this.#unwanted.delete(filter)
   }
 
   #unsubscribe (filter: string, leaving: Leaving, info: ConnectInfo): void {
@@ -338,10 +375,16 @@ export class Subscriptions {
   }
 }
 
+function isBefore (one: Subscription, other: Subscription): boolean {
+  return one.options.noLocal === other.options.noLocal ? one.since! < other.since! : other.options.noLocal
+}
+
 /** A filter on its way out. */
 interface Leaving {
   /** UNSUBSCRIBE was sent on this connection. */
   asked: boolean
+  /** The broker has hung up in answer to SUBSCRIBE, and may do so again: it is tried once. */
+  shunned: boolean
   done: () => void
 }
 

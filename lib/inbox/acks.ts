@@ -10,6 +10,8 @@ const MAX_PENDING = 65_535
 /** What the inbox needs of a connection; a Tap is one. */
 export interface InboxLink {
   readonly version: ProtocolVersion
+  /** No session is kept: what is not acknowledged when it ends does not come again. */
+  readonly clean: boolean
   readonly destroyed: boolean
   send (packets: readonly Buffer[]): void
   hold (): void

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { tellReceived } from '../tracing.ts'
 import type { Publish } from '../wire/decode.ts'
 import { MalformedPacket, MalformedReason } from '../wire/malformed.ts'
@@ -75,6 +76,8 @@ const HARD_FACTOR = 2
 const HARD_MESSAGES = 1_000
 /** With a large one, twice as much would be. */
 const HARD_BYTES = 8 * 1024 * 1024
+/** So long, in milliseconds, nothing has left the inbox: all that runs in it seems to wait for what is not read. */
+const STALLED = 2_000
 
 const EMPTY = Buffer.alloc(0)
 /** The reason code for a message over `maxPayload`: PUBACK and PUBREC know no "Packet too large". */
@@ -83,8 +86,10 @@ const QUOTA_EXCEEDED = 0x97
 interface Epoch {
   readonly link: InboxLink
   readonly acks: Acks
-  /** Messages of it were thrown away unacknowledged: it has to end, so that they are sent again. */
-  lossy: boolean
+  /** What is over the limits is left in the socket, also when that holds up acknowledgements: no session would bring it again. */
+  patient: boolean
+  /** So many messages of it were thrown away unacknowledged: it has to end, so that a kept session brings them again. */
+  thrown: number
 }
 
 /** A QoS 2 message between PUBLISH and PUBREL: remembered, so that it is handled once however often it is sent. */
@@ -93,6 +98,8 @@ interface Exchange {
   reasonCode: number
   /** Answered with a PUBREC of 0x80 or more, which ends the exchange if it arrives (MQTT 5 section 4.3.3). */
   ended: boolean
+  /** Of one that has ended: the same message again is told by it from another that has its id now. */
+  fingerprint: string
   /** The receipt on the connection through which it came last. */
   receipt: Receipt
   epoch: Epoch
@@ -111,6 +118,7 @@ export class Inbox {
   #epoch: Epoch | undefined
   #stopped = false
   #idle: Array<() => void> = []
+  #stall: NodeJS.Timeout | undefined
 
   constructor (options: InboxOptions) {
     this.#options = options
@@ -119,7 +127,7 @@ export class Inbox {
 
   /** A connection is up. Without the old session, ids of QoS 2 exchanges mean other messages now. */
   attach (link: InboxLink, info: ConnectInfo): void {
-    this.#epoch = { link, acks: new Acks(link, this.#options.ackOrder), lossy: false }
+    this.#epoch = { link, acks: new Acks(link, this.#options.ackOrder), patient: link.clean, thrown: 0 }
     if (info.sessionPresent) this.#dropRedelivered()
     else this.#exchanges.clear()
     this.reconsider()
@@ -127,7 +135,8 @@ export class Inbox {
 
   /**
    * What has not begun came by a connection that is gone, and can no longer be acknowledged. The kept session brings it
-   * again, so it would be handled twice, and at each reconnect the inbox would grow. QoS 2 knows its own again.
+   * again, so it would be handled twice, and at each reconnect the inbox would grow. QoS 2 knows its own again. Where the
+   * session is gone nothing comes again, so all of it is handled.
    */
   #dropRedelivered (): void {
     const tracks = new Set<Track>()
@@ -160,14 +169,14 @@ export class Inbox {
     if (this.#options.takeReply(publish)) {
       this.counters.received++
       tellReceived(this.#options.namespace, publish, 'reply')
-      if (publish.qos > 0 && !epoch.lossy) epoch.acks.handled(epoch.acks.expect(publish.qos, publish.packetId), 0)
+      if (publish.qos > 0 && epoch.thrown === 0) epoch.acks.handled(epoch.acks.expect(publish.qos, publish.packetId), 0)
       return
     }
     // While closing, what comes is left unacknowledged: a kept session gets it again. But what was handled before is known.
-    if (this.#stopped && !(publish.qos === 2 && this.#exchanges.get(publish.packetId)?.handled === true)) return
-    if (publish.qos > 0 && (epoch.lossy || this.#overflows())) {
+    if (this.#stopped && !(publish.qos === 2 && this.#repeated(publish)?.handled === true)) return
+    if (publish.qos > 0 && (epoch.thrown > 0 || (!epoch.patient && this.#overflows()))) {
       // Read only for the sake of our own acknowledgements: see reconsider.
-      epoch.lossy = true
+      epoch.thrown++
       return
     }
     this.counters.received++
@@ -187,7 +196,7 @@ export class Inbox {
     if (qos > 0) {
       const receipt = epoch.acks.expect(qos, packetId)
       // On MQTT 5 this code ends the exchange; 3.1.1 has none, and goes on with PUBREL.
-      if (qos === 2 && link.version < 5) this.#exchanges.set(packetId, { handled: true, reasonCode: 0, ended: false, receipt, epoch })
+      if (qos === 2 && link.version < 5) this.#exchanges.set(packetId, { handled: true, reasonCode: 0, ended: false, fingerprint: '', receipt, epoch })
       epoch.acks.handled(receipt, QUOTA_EXCEEDED)
     }
     this.#options.onOversize(oversize)
@@ -237,17 +246,38 @@ export class Inbox {
   /** Whether the socket is read depends on the inbox and on the outbox; called when either has changed. */
   reconsider (): void {
     const epoch = this.#epoch
-    if (epoch === undefined) return
+    if (epoch === undefined || this.#stopped) return
     const { link } = epoch
     const awaits = this.#options.outboxAwaits()
     // What was thrown away comes again on the next connection, as soon as there is room for it.
-    if (epoch.lossy && !this.#fuller(0.75)) {
+    if (epoch.thrown > 0 && !this.#fuller(0.75)) {
       this.#end(epoch)
       return
     }
     // Our own acknowledgements come behind the messages, and a handler may be waiting for one: then reading goes on.
-    if (this.#fuller(1) && !awaits) link.hold()
-    else if (awaits || !this.#fuller(0.75)) link.unhold()
+    if (awaits ? epoch.patient && this.#overflows() : this.#fuller(1)) {
+      link.hold()
+      if (awaits) this.#watch(epoch)
+    } else if (awaits || !this.#fuller(0.75)) link.unhold()
+  }
+
+  /**
+   * The socket is not read although the answers to our own publishes come through it: most handlers end without one, and
+   * make room. Where none does, they may all be waiting for those, and the messages that are in the way have to go.
+   */
+  #watch (epoch: Epoch): void {
+    if (this.#stall !== undefined) return
+    const left = this.#left
+    this.#stall = setTimeout(() => {
+      this.#stall = undefined
+      if (this.#epoch === epoch && this.#left === left) epoch.patient = false
+      this.reconsider()
+    }, STALLED).unref()
+  }
+
+  /** How many messages are not in the inbox any more, or never were. */
+  get #left (): number {
+    return this.counters.received - this.messages
   }
 
   #fuller (factor: number): boolean {
@@ -263,7 +293,9 @@ export class Inbox {
   #end (epoch: Epoch): void {
     if (this.#epoch !== epoch) return
     this.#epoch = undefined
-    setImmediate(() => epoch.link.disconnect(new Error('The inbox was full and the broker went on sending: what was not acknowledged is sent again')))
+    const { link, thrown } = epoch
+    const fate = link.clean ? `${thrown} messages or more are lost, as no session is kept` : 'what was not acknowledged is sent again'
+    setImmediate(() => link.disconnect(new Error(`The inbox was full and the broker went on sending: ${fate}`)))
   }
 
   #receiveOnce (publish: Publish): void {
@@ -282,29 +314,44 @@ export class Inbox {
   }
 
   #receiveExchange (epoch: Epoch, publish: Publish): void {
-    const known = this.#exchanges.get(publish.packetId)
+    const known = this.#repeated(publish)
     // Said twice on one connection: the answer to the first serves both.
     if (known?.epoch === epoch && !known.receipt.handled) {
       tellReceived(this.#options.namespace, publish, 'repeated')
       return
     }
     const receipt = epoch.acks.expect(2, publish.packetId)
-    if (known !== undefined && (!known.ended || publish.dup)) {
+    if (known !== undefined) {
       tellReceived(this.#options.namespace, publish, 'repeated')
       known.receipt = receipt
       known.epoch = epoch
       if (known.handled) epoch.acks.handled(receipt, known.reasonCode)
       return
     }
-    const exchange: Exchange = { handled: false, reasonCode: 0, ended: false, receipt, epoch }
+    const exchange: Exchange = { handled: false, reasonCode: 0, ended: false, fingerprint: '', receipt, epoch }
     this.#exchanges.set(publish.packetId, exchange)
     this.#handle(publish, reasonCode => {
       exchange.handled = true
       exchange.reasonCode = reasonCode
-      // Kept all the same: if the PUBREC is lost with its connection, the message comes again, flagged DUP.
-      exchange.ended = reasonCode >= 0x80 && exchange.epoch.link.version === 5
+      if (reasonCode >= 0x80 && exchange.epoch.link.version === 5) {
+        // Kept all the same: if the PUBREC is lost with its connection, the message comes again, flagged DUP.
+        exchange.ended = true
+        // Not when it came, since few end so. If a handler has changed the bytes in place, the message is taken for another
+        // and handled again, which is better than to lose another for it.
+        exchange.fingerprint = fingerprintOf(publish)
+      }
       exchange.epoch.acks.handled(exchange.receipt, reasonCode)
     }, exchange)
+  }
+
+  /**
+   * The exchange of a QoS 2 message that has come before. Once the broker has seen the PUBREC that ended one, its id is
+   * free, and the message that has it then may come flagged DUP as well, when its first connection was lost.
+   */
+  #repeated (publish: Publish): Exchange | undefined {
+    const known = this.#exchanges.get(publish.packetId)
+    if (known === undefined || !known.ended) return known
+    return publish.dup && known.fingerprint === fingerprintOf(publish) ? known : undefined
   }
 
   #handle (publish: Publish, acknowledge: (reasonCode: number) => void, exchange: Exchange | undefined): void {
@@ -330,6 +377,10 @@ export class Inbox {
     reception.settled(0)
     if (this.#fuller(1)) this.reconsider()
   }
+}
+
+function fingerprintOf ({ topic, payload }: Publish): string {
+  return createHash('sha256').update(topic).update('\0').update(payload).digest('base64')
 }
 
 function noop (): void {}

@@ -26,7 +26,7 @@ export interface DispatcherOptions {
   /** See `Subscriptions.knows`. */
   knows: (ids: readonly number[]) => boolean
   /** See `Subscriptions.standsFor`. */
-  standsFor: (topic: string, ids: readonly number[]) => boolean
+  standsFor: (topic: string, ids: readonly number[], retain: boolean) => boolean
 }
 
 /** Answers what asks for an answer; see lib/request. */
@@ -68,7 +68,7 @@ export class Dispatcher {
       if (!definition.ackOnReceipt) ackOnReceipt = false
     }
     // The copy is another subscription's: the routes of this topic run for the copies of theirs.
-    if (jobs.length === 0) return NOTHING
+    if (jobs.length === 0) return matches.some(({ value }) => value.subscription.since !== undefined) ? NOTHING : this.#unmatched(reception, observer)
     return { jobs, ackOnReceipt }
   }
 
@@ -78,7 +78,10 @@ export class Dispatcher {
   }
 
   #reply (publish: Publish, matches: ReadonlyArray<Match<MqttRoute>>): ReplySink | undefined {
-    const all = matches.map(({ value }) => value)
+    // No copy comes for a subscription that the broker does not have, nor of a request of our own for one with noLocal.
+    const isOurs = publish.properties?.responseTopic === this.#options.replyTopic
+    const all = matches.map(({ value }) => value).filter(route => concerns(publish, route) ||
+      (route.subscription.since !== undefined && !(isOurs && route.subscription.options.noLocal)))
     const own = all.filter(route => concerns(publish, route))
     return own.length === 0 ? undefined : this.#options.replies.begin(publish, all, own)
   }
@@ -90,7 +93,7 @@ export class Dispatcher {
   #unmatched (reception: Reception, observer: Observer | undefined): Handling {
     const { publish } = reception
     if (publish.topic === this.#options.replyTopic) return NOTHING
-    if (publish.subscriptionIds !== undefined && !this.#options.standsFor(publish.topic, publish.subscriptionIds)) return NOTHING
+    if (publish.subscriptionIds !== undefined && !this.#options.standsFor(publish.topic, publish.subscriptionIds, publish.retain)) return NOTHING
     this.counters.unmatched++
     const notFound = this.#options.notFound.find(publish.topic)
     const message = new InboundMessage(publish, this.#relative(publish.topic), notFound.scope, undefined, NO_PARAMS, NO_WILDCARDS)

@@ -52,6 +52,9 @@ const MAX_CONTROL_PACKET = 1024 * 1024
 /** What a PUBLISH may hold besides its payload: topic, packet id and properties. */
 const PUBLISH_OVERHEAD = 128 * 1024
 
+/** So long, in milliseconds, the other side may take to end the connection behind a DISCONNECT. */
+const FAREWELL_TIMEOUT = 5_000
+
 const EMPTY = Buffer.alloc(0)
 const PINGREQ = 0xc0
 const PINGRESP = Buffer.from([0xd0, 0])
@@ -70,6 +73,8 @@ export function maximumPublishSize (maxPayload: number): number {
 export class Tap extends Duplex {
   readonly socket: Duplex
   readonly version: ProtocolVersion
+  /** CONNECT asks for a session of its own, which ends with the connection. */
+  readonly clean: boolean
   /** Set by a successful CONNACK. */
   info: ConnectInfo | undefined
   /** Messages that a kept session has brought again: answers to us lie behind them. */
@@ -82,11 +87,13 @@ export class Tap extends Duplex {
   #pinging = false
   #hungUp = false
   #farewell: Error | undefined
+  #farewellTimer: NodeJS.Timeout | undefined
 
-  constructor (socket: Duplex, options: { version: ProtocolVersion, maxPayload: number, handlers: TapHandlers }) {
+  constructor (socket: Duplex, options: { version: ProtocolVersion, clean: boolean, maxPayload: number, handlers: TapHandlers }) {
     super({ autoDestroy: true, emitClose: true })
     this.socket = socket
     this.version = options.version
+    this.clean = options.clean
     this.#handlers = options.handlers
     this.#maxPayload = options.maxPayload
     this.#framer = new Framer({
@@ -148,15 +155,19 @@ export class Tap extends Duplex {
 
   /** Sends DISCONNECT behind everything written so far and ends the socket; `why` is told as the cause of its end. */
   disconnect (why?: Error): void {
-    if (this.destroyed) return
+    if (this.destroyed || this.socket.writableEnded) return
     this.#farewell = why
     this.socket.end(DISCONNECT)
+    // Without keepalive nobody else would notice that it does not.
+    this.#farewellTimer = setTimeout(() => this.destroy(why), FAREWELL_TIMEOUT).unref()
     // What the broker still sends is read and thrown away, so that the socket can end.
     this.#framer.stop()
     this.unhold()
   }
 
   #read (chunk: Buffer): void {
+    // Whatever comes shows that the link is alive. The answer itself may stand behind all that the broker has to send.
+    if (this.#pinging) this.#pong()
     try {
       this.#framer.push(chunk)
     } catch (error) {
@@ -197,8 +208,9 @@ export class Tap extends Duplex {
         this.#handlers.onRelease(this, ackId(buffer, bodyStart, end, this.version))
         return
       case PacketType.PINGRESP:
-        this.#pinging = false
-        break
+        checkControl(type, buffer, bodyStart, end, this.version)
+        // Answered at its first byte, if not before. mqtt.js counts from the answer to the next ping: a second one would put that off.
+        return
       case PacketType.DISCONNECT:
         checkControl(type, buffer, bodyStart, end, this.version)
         this.#farewellOf(buffer.subarray(start, end))
@@ -243,6 +255,8 @@ export class Tap extends Duplex {
   }
 
   #connack (packet: Buffer, sessionPresent: boolean): void {
+    // MQTT 5 section 3.2.2.1.1: whose subscriptions and exchanges it has, nobody knows.
+    if (sessionPresent && this.clean) throw new MalformedPacket('CONNACK with a session, although CONNECT asked for a new one', MalformedReason.PROTOCOL_ERROR)
     const properties = this.version === 5 ? connackProperties(packet) : {}
     this.info = {
       version: this.version,
@@ -269,7 +283,7 @@ export class Tap extends Duplex {
     this.destroy(error ?? this.#farewell)
   }
 
-  /** While we do not read, the broker's silence proves nothing. */
+  /** Answers mqtt.js' PINGREQ: the broker has been heard of since, or we do not read, and its silence proves nothing. */
   #pong (): void {
     this.#pinging = false
     this.push(PINGRESP)
@@ -304,6 +318,7 @@ export class Tap extends Duplex {
   }
 
   override _destroy (error: Error | null, callback: (error?: Error | null) => void): void {
+    clearTimeout(this.#farewellTimer)
     this.#framer.stop()
     this.socket.destroy()
     callback(error)

@@ -67,6 +67,39 @@ t.test("'auto' asks for 5 and falls back to 3.1.1", t => {
     t.strictSame(broker.connections.map(({ version }) => version), [5, 5, 5, 5])
   })
 
+  t.test('a broker that spoke 5 is replaced by one that closes on each CONNECT of it', async t => {
+    let replaced = false
+    const { app, broker } = await liveApp(t, {
+      onConnect: ({ protocolVersion }, { socket }) => {
+        if (!replaced || protocolVersion !== 5) return undefined
+        socket.end()
+        return false
+      }
+    }, { protocolVersion: 'auto' })
+    t.equal(app.mqtt.protocolVersion, 5)
+    replaced = true
+    broker.last.drop()
+    await waitFor(() => broker.connections.length > 1 && app.mqtt.connected, 'the connection', { within: 3_000 })
+    t.strictSame(broker.connections.map(({ version }) => version), [5, 5, 5, 5, 5, 5, 4])
+  })
+
+  t.test('a broker that spoke 3.1.1 is replaced by one of 5 alone, which says so', async t => {
+    let replaced = false
+    const { app, broker } = await liveApp(t, {
+      onConnect: ({ protocolVersion }, connection) => {
+        if (protocolVersion === (replaced ? 5 : 4)) return undefined
+        connection.raw(UNACCEPTABLE_VERSION)
+        return false
+      }
+    }, { protocolVersion: 'auto' })
+    t.equal(app.mqtt.protocolVersion, 4)
+    replaced = true
+    const { index } = broker.last
+    broker.last.drop()
+    await waitFor(() => broker.connections.length > index + 1 && app.mqtt.connected, 'the connection', { within: 3_000 })
+    t.equal(app.mqtt.protocolVersion, 5)
+  })
+
   t.test('a peer that takes every connection and closes it is not asked without a rest, and it shows', async t => {
     const { app, broker } = await scriptedApp(t, {
       onConnect: (_packet, { socket }) => { socket.end(); return false }
@@ -90,13 +123,17 @@ t.test("'auto' asks for 5 and falls back to 3.1.1", t => {
 
 t.test('refusals', t => {
   for (const [version, code, name] of [
+    [3, 1, /0x01 Unacceptable protocol version/], [4, 1, /0x01 Unacceptable/], [5, 0x84, /0x84 Unsupported/], [5, 1, /0x01 Unacceptable/],
     [4, 2, /0x02 Identifier rejected/], [4, 4, /0x04 Bad user name or password/], [4, 5, /0x05 Not authorized/],
     [5, 0x85, /Client Identifier not valid/], [5, 0x86, /Bad User Name/], [5, 0x87, /0x87 Not authorized/], [5, 0x8a, /Banned/], [5, 0x8c, /Bad auth/]
   ] as const) {
     t.test(`${version}: ${code} is a state, and the slow lane`, async t => {
       const { app, broker } = await scriptedApp(t, {
-        onConnect: () => version === 5 ? { reasonCode: code } : { returnCode: code }
-      }, { protocolVersion: version, reconnect: { min: 1, max: 20_000 } })
+        onConnect: (_packet, connection) => {
+          if (code === 1) connection.raw(UNACCEPTABLE_VERSION)
+          return code === 1 ? false : version === 5 ? { reasonCode: code } : { returnCode: code }
+        }
+      }, { protocolVersion: version, clientId: 'short', reconnect: { min: 1, max: 20_000 } })
       await app.ready()
       await waitFor(() => app.mqtt.state === 'refused', 'the refusal')
       t.match(app.mqtt.status().lastError, { code: 'FST_MQTT_CONNECT_REFUSED', message: name })
@@ -385,6 +422,23 @@ t.test('keepalive finds a link that is dead', async t => {
   t.ok(performance.now() - since < 2_000)
   t.equal(broker.connections.length, 1)
   t.match(app.mqtt.status().lastError, { message: /[Kk]eepalive/ })
+})
+
+t.test('keepalive 0: no ping, unless the broker sets a Server Keep Alive', async t => {
+  const { app, broker } = await liveApp(t, {
+    onConnect: (_packet, { index }) => index === 1 ? { properties: { serverKeepAlive: 1 } } : undefined,
+    onPing: (_packet, { received }) => received.filter(({ cmd }) => cmd === 'pingreq').length < 2 ? undefined : false
+  }, { keepalive: 0 })
+  t.equal(app.mqtt.client.keepalive, 0)
+  broker.last.drop()
+  const second = await broker.connection(1)
+  await second.until('pingreq', 2, { within: 4_000 })
+  // A dead link is found with it, too.
+  const third = await broker.connection(2)
+  await waitFor(() => app.mqtt.connected, 'the third connection')
+  t.equal(app.mqtt.client.keepalive, 0, 'it holds for one connection')
+  t.equal(third.connect!.keepalive, 0)
+  t.equal(second.connect!.keepalive, 0)
 })
 
 t.test('a server on the port that speaks something else', async t => {

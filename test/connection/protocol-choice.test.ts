@@ -20,3 +20,19 @@ t.test('auto asks for 5, then 4, and remembers what worked', t => {
   t.equal(choice.version, 5)
   t.end()
 })
+
+t.test('auto gives up what worked when it is closed on again and again', t => {
+  const choice = new ProtocolChoice('auto')
+  for (let outage = 0; outage < 3; outage++) {
+    choice.succeeded()
+    for (let n = 1; n < 5; n++) t.equal(choice.refused(false), false)
+    t.equal(choice.version, 5, 'four in a row may be a restart')
+  }
+  t.equal(choice.refused(false), true, 'the fifth is none')
+  t.equal(choice.version, 4)
+  t.equal(choice.refused(false), false, 'nobody speaks either')
+  t.equal(choice.version, 5)
+  t.equal(choice.refused(false), true)
+  t.equal(choice.version, 4)
+  t.end()
+})

@@ -1,8 +1,10 @@
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import type { MqttPluginOptions } from '../../lib/index.ts'
 import { liveApp, scriptedApp } from '../faults/scripted-app.ts'
-import type { ScriptedConnection } from '../faults/scripted-broker.ts'
+import type { Script, ScriptedBroker, ScriptedConnection } from '../faults/scripted-broker.ts'
 import { live } from '../support/app.ts'
-import { waitFor, withinTime } from '../support/events.ts'
+import { nextEvent, waitFor, withinTime } from '../support/events.ts'
 
 const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve) })
 const durable = { session: { clean: false, expiry: 60 }, clientId: 'durable' }
@@ -12,6 +14,13 @@ function asked (connection: ScriptedConnection): string[] {
   return connection.received.flatMap(packet => packet.cmd === 'subscribe'
     ? packet.subscriptions.map(({ topic, qos }) => `+${topic}:${qos}`)
     : packet.cmd === 'unsubscribe' ? packet.unsubscriptions.map(topic => `-${topic}`) : [])
+}
+
+/** Breaks the connection; the application has seen it and not yet made another when this resolves. */
+async function lose (app: FastifyInstance, broker: ScriptedBroker): Promise<void> {
+  const lost = nextEvent(app.mqtt.client, 'close')
+  broker.last.drop()
+  await lost
 }
 
 for (const version of [5, 4] as const) {
@@ -153,20 +162,82 @@ for (const version of [5, 4] as const) {
     t.match(app.mqtt.subscriptions, [{ qos: 1, granted: 1, status: 'active' }])
   })
 
-  t.test(`${name}: with the session nothing is sent again, without it everything`, async t => {
+  t.test(`${name}: without the session everything is sent again, with it on MQTT 5 alone`, async t => {
     const { app, broker } = await liveApp(t, {
       onConnect: (_packet, { index }) => ({ sessionPresent: index === 1 })
     }, { ...options, ...durable }, app => { for (const pattern of ['a', 'b/<x>', 'c/d']) app.mqtt.topic(pattern, { qos: 2 }, () => {}) })
+    const all = ['+a:2', '+b/+:2', '+c/d:2']
     broker.last.drop()
     const second = await broker.connection(1)
     await live(app)
     await app.mqtt.publish('probe', '', { qos: 1 })
-    t.strictSame(asked(second), [])
+    t.strictSame(asked(second).sort(), version === 5 ? all : [])
     second.drop()
     const third = await broker.connection(2)
     await live(app)
-    t.strictSame(asked(third).sort(), ['+a:2', '+b/+:2', '+c/d:2'])
+    t.strictSame(asked(third).sort(), all)
   })
+
+  t.test(`${name}: taken back offline, declared and taken back once more, a kept session is told`, async t => {
+    const { app, broker } = await liveApp(t, {
+      onConnect: (_packet, { index }) => ({ sessionPresent: index > 0 })
+    }, { ...options, ...durable })
+    await app.mqtt.topic('a', () => {}).subscribed
+    const goes = app.mqtt.topic('goes', () => {})
+    await goes.subscribed
+    await lose(app, broker)
+    await goes.remove()
+    const again = app.mqtt.topic('goes', () => {})
+    again.subscribed.catch(() => {})
+    await again.remove()
+    const second = await broker.connection(1)
+    await withinTime(second.until('unsubscribe'), 'UNSUBSCRIBE')
+    t.strictSame(asked(second).filter(text => text !== '+a:0'), ['-goes'])
+  })
+
+  t.test(`${name}: unsubscribed, subscribed and unsubscribed in one turn`, async t => {
+    const { app, broker } = await liveApp(t, {}, options)
+    await app.mqtt.subscribe('a')
+    const settled = Promise.allSettled([app.mqtt.unsubscribe('a'), app.mqtt.subscribe('a'), app.mqtt.unsubscribe('a')])
+    await withinTime(settled, 'the answers')
+    t.strictSame(asked(broker.last), ['+a:0', '-a'])
+  })
+
+  for (const [title, permitted] of [['it is taken back', true], ['UNSUBSCRIBE is hung up on too, and tried once', false]] as const) {
+    t.test(`${name}: a filter that the broker hangs up on, and a kept session has: ${title}`, async t => {
+      const got = new Set<string>()
+      const { app, broker } = await liveApp(t, {
+        onConnect: (_packet, { index }) => ({ sessionPresent: index > 0 }),
+        // It takes note of it all the same.
+        onSubscribe: ({ subscriptions }, connection) => {
+          got.add(subscriptions[0]!.topic)
+          if (subscriptions[0]!.topic !== 'bad') return undefined
+          connection.drop()
+          return false
+        },
+        onUnsubscribe: ({ unsubscriptions }, connection) => {
+          if (!permitted) {
+            connection.drop()
+            return false
+          }
+          got.delete(unsubscriptions[0]!)
+          return undefined
+        }
+      }, { ...options, ...durable, reconnect: { min: 1, max: 60_000 } }, app => { app.mqtt.topic('good', () => {}) })
+      const bad = app.mqtt.topic('bad', () => {})
+      await t.rejects(withinTime(bad.subscribed, 'the refusal'), { code: 'FST_MQTT_SUBSCRIBE_REFUSED', message: /hangs up/ })
+      await waitFor(() => app.mqtt.connected, 'the next connection')
+      await withinTime(bad.remove(), 'remove')
+      if (!permitted) {
+        const { index } = broker.last
+        await broker.connection(index + 1)
+      }
+      await live(app)
+      await app.mqtt.publish('probe', '', { qos: 1 })
+      t.equal(broker.connections.reduce((sum, connection) => sum + connection.of('unsubscribe').length, 0), 1)
+      t.equal(got.has('bad'), !permitted)
+    })
+  }
 
   t.test(`${name}: taken back offline, a kept session is told`, async t => {
     const { app, broker } = await liveApp(t, {
@@ -268,6 +339,120 @@ t.test('MQTT 5: each filter with an identifier of its own, options as asked for'
   t.throws(() => app.mqtt.topic('a', { noLocal: false }, () => {}), { code: 'FST_MQTT_OPTIONS', message: /noLocal/ })
 })
 
+t.test('MQTT 5: what a kept session has is asked for once more', t => {
+  const kept = { onConnect: (_packet: unknown, { index }: ScriptedConnection) => ({ sessionPresent: index > 0 }) }
+  const handlings = (connection: ScriptedConnection): Record<string, number | undefined> =>
+    Object.fromEntries(connection.of('subscribe').map(({ subscriptions: [one] }) => [one!.topic, one!.rh]))
+  /** Breaks the connection, and gives the next one when its CONNECT has come. */
+  const next = async (broker: ScriptedBroker): Promise<ScriptedConnection> => {
+    const { index } = broker.last
+    broker.last.drop()
+    return broker.connection(index + 1)
+  }
+
+  t.test('no retained message comes a second time, unless the session is lost', async t => {
+    const { app, broker } = await liveApp(t, { onConnect: (_packet, { index }) => ({ sessionPresent: index === 1 }) }, durable, app => {
+      for (const retainHandling of [0, 1, 2] as const) app.mqtt.topic(`${retainHandling}`, { retainHandling }, () => {})
+    })
+    t.strictSame(handlings(broker.last), { 0: 0, 1: 1, 2: 2 })
+    const second = await next(broker)
+    await second.until('subscribe', 3)
+    t.strictSame(handlings(second), { 0: 1, 1: 1, 2: 2 })
+    await live(app)
+    const third = await next(broker)
+    await third.until('subscribe', 3)
+    t.strictSame(handlings(third), { 0: 0, 1: 1, 2: 2 })
+    await live(app)
+  })
+
+  t.test('it is pending until the broker has answered, on whichever connection', async t => {
+    const { app, broker } = await liveApp(t, { ...kept, onSubscribe: (_packet, { index }) => index === 0 || index === 3 ? undefined : false }, durable, app => {
+      app.mqtt.topic('a', { qos: 1 }, () => {})
+    })
+    for (const index of [1, 2]) {
+      const connection = await next(broker)
+      await connection.until('subscribe')
+      t.strictSame(handlings(connection), { a: 1 }, `connection ${index}`)
+      t.match(app.mqtt.subscriptions, [{ filter: 'a', status: 'pending' }])
+    }
+    const last = await next(broker)
+    await live(app)
+    t.strictSame(handlings(last), { a: 1 })
+    t.match(app.mqtt.subscriptions, [{ filter: 'a', status: 'active', granted: 1 }])
+  })
+
+  t.test('what the broker has not granted so far is asked for as if it were new', async t => {
+    const { app, broker } = await liveApp(t, kept, durable, app => {
+      app.mqtt.topic('raised', () => {})
+      app.mqtt.topic('same', () => {})
+    })
+    await lose(app, broker)
+    app.mqtt.topic('raised', { qos: 1 }, () => {})
+    app.mqtt.topic('late', () => {})
+    const second = await broker.connection(1)
+    await live(app)
+    t.strictSame(handlings(second), { raised: 0, same: 1, late: 0 })
+  })
+
+  t.test('a broker that does not permit it any more is heard', async t => {
+    const { app, broker } = await liveApp(t, {
+      ...kept, onSubscribe: ({ subscriptions }, { index }) => index === 1 && subscriptions[0]!.topic === 'a' ? { granted: [0x87] } : undefined
+    }, { ...durable, reconnect: { min: 1, max: 60_000 } }, app => { for (const pattern of ['a', 'b']) app.mqtt.topic(pattern, () => {}) })
+    await next(broker)
+    await waitFor(() => app.mqtt.connected && app.mqtt.subscriptions.every(({ status }) => status !== 'pending'), 'the answers')
+    t.match(app.mqtt.subscriptions, [{ filter: 'a', status: 'refused', error: { code: 'FST_MQTT_SUBSCRIBE_REFUSED' } }, { filter: 'b', status: 'active' }])
+    const third = await next(broker)
+    await live(app)
+    t.strictSame(handlings(third), { a: 0, b: 1 })
+  })
+  t.end()
+})
+
+t.test('MQTT 5: a SUBSCRIBE over the Maximum Packet Size of the broker is refused, and not sent', async t => {
+  const filter = 'x'.repeat(80)
+  // One byte less than it takes: header 2, packet id 2, properties' length 1, identifier 1 + 4, filter 2 + 80, options 1.
+  for (const [limit, fits] of [[93, true], [92, false]] as const) {
+    const { app, broker } = await liveApp(t, {
+      onConnect: (_packet, { index }) => ({ properties: { maximumPacketSize: index === 0 ? limit : 1_000 } }),
+      onSubscribe: ({ length }, connection) => {
+        if (length! + 2 <= limit || connection.index > 0) return undefined
+        connection.drop()
+        return false
+      }
+    })
+    const result = await app.mqtt.subscribe(filter).then(() => undefined, (error: unknown) => error)
+    await app.mqtt.subscribe('short')
+    t.equal(broker.connections.length, 1)
+    if (fits) {
+      t.equal(result, undefined)
+      continue
+    }
+    t.match(result, { code: 'FST_MQTT_SUBSCRIBE_REFUSED', reasonCode: 0x95, message: /93 bytes.* 92 at most/ })
+    t.match(app.mqtt.subscriptions, [{ filter, status: 'refused' }, { filter: 'short', status: 'active' }])
+    t.strictSame(asked(broker.last), ['+short:0'])
+    broker.last.drop()
+    const second = await broker.connection(1)
+    await live(app)
+    t.strictSame(asked(second).sort(), ['+short:0', `+${filter}:0`], 'it fits on the next connection')
+  }
+})
+
+t.test('waitForConnection: what another filter covers has its answer with that one', async t => {
+  const settings: Record<string, [Script, MqttPluginOptions]> = {
+    '3.1.1': [{}, { protocolVersion: 4 }],
+    'MQTT 5 without subscription identifiers': [{ onConnect: () => ({ properties: { subscriptionIdentifiersAvailable: false } }) }, { protocolVersion: 5 }],
+    'MQTT 5': [{}, { protocolVersion: 5 }]
+  }
+  for (const [name, [script, options]] of Object.entries(settings)) {
+    await t.test(name, async t => {
+      const { app } = await scriptedApp(t, script, { ...options, waitForConnection: true })
+      for (const pattern of ['a/b', 'a/#', 'a/<x>/c', 'z']) app.mqtt.topic(pattern, () => {})
+      await app.ready()
+      t.strictSame([...new Set(app.mqtt.subscriptions.map(({ status }) => status))], ['active'])
+    })
+  }
+})
+
 t.test('MQTT 5: a broker without subscription identifiers is asked as one of 3.1.1', async t => {
   const { broker } = await liveApp(t, { onConnect: () => ({ properties: { subscriptionIdentifiersAvailable: false } }) }, {}, app => {
     app.mqtt.topic('a/#', () => {})
@@ -358,6 +543,33 @@ t.test('3.1.1: filters that cover others', t => {
     await cover.remove()
     t.match(await answer, { filter: 'a/b', qos: 1 })
     t.strictSame(asked(broker.last), ['+a/b:1'])
+  })
+
+  t.test('a cover comes and goes, and the UNSUBSCRIBE between is lost: what a kept session has is what is wanted', async t => {
+    const got = new Set<string>()
+    const { app, broker } = await liveApp(t, {
+      onConnect: (_packet, { index }) => ({ sessionPresent: index > 0 }),
+      onSubscribe: ({ subscriptions }) => { got.add(subscriptions[0]!.topic) },
+      onUnsubscribe: ({ unsubscriptions }, connection) => {
+        if (connection.index === 0) {
+          connection.drop()
+          return false
+        }
+        got.delete(unsubscriptions[0]!)
+        return undefined
+      }
+    }, { ...options, ...durable }, app => { app.mqtt.topic('a/b', () => {}) })
+    const lost = nextEvent(app.mqtt.client, 'close')
+    const wide = app.mqtt.topic('a/#', () => {})
+    await lost
+    t.strictSame(asked(broker.last), ['+a/b:0', '+a/#:0', '-a/b'])
+    await wide.remove()
+    const second = await broker.connection(1)
+    await live(app)
+    await second.until('unsubscribe')
+    await app.mqtt.publish('probe', '', { qos: 1 })
+    t.strictSame(asked(second), ['+a/b:0', '-a/#'])
+    t.strictSame([...got], ['a/b'])
   })
 
   t.test('$ topics and shared ones are covered by no wildcard', async t => {

@@ -235,6 +235,23 @@ for (const version of VERSIONS) {
       t.match(await own, { code: 'ok' })
     })
 
+    t.test('no time to close in, or none left: DISCONNECT is sent all the same, so the will is not', async t => {
+      for (const closeTimeout of [0, 200]) {
+        const { app, broker } = await liveApp(t, { onPublish: () => false }, { protocolVersion: version, closeTimeout, will: { topic: 'will', payload: 'gone' } })
+        const own = closeTimeout > 0 ? outcome(app.mqtt.publish('out', '', { qos: 1 })) : undefined
+        if (own !== undefined) await broker.last.until('publish')
+        const from = performance.now()
+        await app.close()
+        const took = Math.round(performance.now() - from)
+        t.ok(took <= closeTimeout + MARGIN, `closeTimeout ${closeTimeout}: ${took} ms`)
+        await broker.last.end()
+        t.equal(broker.last.received.at(-1)!.cmd, 'disconnect')
+        t.equal(broker.connections.length, 1)
+        if (own !== undefined) t.match(await own, { code: 'FST_MQTT_CLOSED', maybeSent: true })
+        t.comment(`${nameOf(version)}, closeTimeout ${closeTimeout}: ${took} ms`)
+      }
+    })
+
     for (const qos of [1, 2] as const) {
       t.test(`a backlog of QoS ${qos} is being redelivered: what was handled is acknowledged, the rest comes again`, async t => {
         for (const config of [['max_inflight_messages 0'], []]) {

@@ -8,6 +8,8 @@ import { waitFor, withinTime } from '../support/events.ts'
 import { Ledger } from '../support/ledger.ts'
 import { Gates } from './gates.ts'
 import { SlowMachine } from './fixtures/slow-machine.ts'
+import { liveApp } from './scripted-app.ts'
+import type { Script } from './scripted-broker.ts'
 import { add, keptSession, nameOf, settledLedger, skip, stage, VERSIONS, witness, type Stage, type Tally, type Version } from './fixtures/storms.ts'
 
 /*
@@ -84,6 +86,54 @@ for (const version of VERSIONS) {
     ])
   })
 }
+
+t.test('P12: a link is alive when the answer to a ping is late behind what the broker has to send', async t => {
+  let received = 0
+  const { app, broker } = await liveApp(t, {
+    // The fault itself: later than half of keepalive.
+    onPing: (_packet, connection) => {
+      setTimeout(() => connection.send({ cmd: 'pingresp' }), 700)
+      return false
+    }
+  }, { keepalive: 1 }, app => { app.mqtt.topic('in', () => { received++ }) })
+  const connection = broker.last
+  const timer = setInterval(() => connection.deliver({ topic: 'in' }), 50)
+  t.after(() => clearInterval(timer))
+  await waitFor(() => connection.closed || connection.of('pingreq').length >= 4, 'four pings, or the end')
+  t.equal(connection.closed, false)
+  t.equal(app.mqtt.connected, true)
+  t.comment(`${received} messages, ${connection.of('pingreq').length} pings, ${broker.connections.length} connection`)
+})
+
+t.test('P12: keepalive 0 turns it off', async t => {
+  const silent: Script = { onPing: () => false }
+  const [none, other] = await Promise.all([0, 1].map(keepalive => liveApp(t, silent, { keepalive })))
+  t.equal(none!.broker.last.connect!.keepalive, 0)
+  // As long as the other takes to find its broker silent, twice.
+  await other!.broker.connection(2)
+  t.equal(none!.broker.connections.length, 1)
+  t.equal(none!.broker.last.of('pingreq').length, 0)
+  t.equal(none!.app.mqtt.connected, true)
+})
+
+t.test('P12: keepalive 0, and a broker that does not end a connection behind DISCONNECT', async t => {
+  const count = 2_000
+  const gates = new Gates()
+  const { app, broker } = await liveApp(t, { onPublish: () => false }, { ...keptSession(), keepalive: 0, publishTimeout: 100, inbox: { maxMessages: 10 } }, app => {
+    app.mqtt.topic('in/+', { qos: 1 }, async () => {
+      app.mqtt.publish('own', '', { qos: 1 }).catch(() => {})
+      await gates.wait('in')
+    })
+  })
+  const { last: connection } = broker
+  connection.socket.end = () => connection.socket
+  connection.deliver(...Array.from({ length: count }, (_, i) => ({ topic: `in/${i}`, qos: 1 as const, messageId: i + 1 })))
+  await waitFor(() => app.mqtt.status().inbox.messages > 1_000, 'more than the limit')
+  gates.open('in')
+  await connection.until('disconnect')
+  await broker.connection(1)
+  await waitFor(() => app.mqtt.connected, 'the way back')
+})
 
 async function findWhenRead (t: Test, version: Version, why: string, goOn: (app: FastifyInstance, gates: Gates) => void): Promise<void> {
   const title = `${nameOf(version)}, ${why}`

@@ -171,7 +171,7 @@ for (const version of VERSIONS) {
   })
 
   t.test(`P11: ${nameOf(version)}: refused for good goes to the slow lane`, async t => {
-    const codes = version === 5 ? [0x85, 0x86, 0x87, 0x8a] : [2, 4, 5]
+    const codes = version === 5 ? [0x84, 0x85, 0x86, 0x87, 0x8a] : [1, 2, 4, 5]
     const max = 300
     await Promise.all(codes.map(async code => {
       const title = `${nameOf(version)}, refused with ${code}`

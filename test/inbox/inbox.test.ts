@@ -101,6 +101,28 @@ for (const version of [5, 4] as const) {
     await second.until('pubrec', 2)
   })
 
+  t.test(`${name}: what waits in the inbox when the session is gone is handled, and not acknowledged`, async t => {
+    const gates = new Gates()
+    const handled: string[] = []
+    const { app, broker } = await liveApp(t, {}, options, app => {
+      app.mqtt.topic('h', { qos: 1 }, async message => {
+        await gates.wait('h')
+        handled.push(message.text())
+      })
+    })
+    broker.last.deliver(...[1, 2, 3].map(n => ({ topic: 'h', payload: String(n), qos: 1 as const, messageId: n })))
+    await waitFor(() => app.mqtt.status().inbox.messages === 3, 'the messages')
+    broker.last.drop()
+    const second = await broker.connection(1)
+    await waitFor(() => app.mqtt.connected, 'the connection')
+    second.deliver({ topic: 'other', qos: 1, messageId: 9 })
+    gates.open('h')
+    await waitFor(() => app.mqtt.status().inbox.messages === 0, 'the handlers')
+    t.strictSame(handled, ['1', '2', '3'])
+    await second.until('puback')
+    t.strictSame(acknowledged(second), [9])
+  })
+
   t.test(`${name}: without the session the id is a new message`, async t => {
     let handled = 0
     const { broker } = await liveApp(t, {
@@ -290,6 +312,61 @@ for (const version of [5, 4] as const) {
     t.ok(broker.connections.length < 10, `${broker.connections.length} connections`)
   })
 
+  t.test(`${name}: a flood into a clean session: nothing is lost while handlers end by themselves`, async t => {
+    const count = 20_000
+    const seen = new Set<string>()
+    let slow = true
+    const { app, broker } = await liveApp(t, { onPublish: () => false }, { protocolVersion: version, inbox: { maxMessages: 10 }, concurrency: 1 }, app => {
+      app.mqtt.topic('h/<n>', { qos: 1 }, async ({ params }) => {
+        // Nobody waits for it, and no answer comes.
+        app.mqtt.publish('own', '', { qos: 1 }).catch(() => {})
+        // What a slow handler is: it takes its time.
+        if (slow) await new Promise(resolve => { setTimeout(resolve, 10) })
+        seen.add(params.n)
+      })
+    })
+    broker.last.deliver(...messages(1, count))
+    // So many take longer than the inbox waits where no handler ends.
+    await waitFor(() => seen.size === 250, 'some handlers')
+    const { received } = app.mqtt.status().counters
+    t.ok(received > 1_000 && received < count / 2, `${received} messages taken in`)
+    slow = false
+    await broker.last.until('puback', count)
+    t.equal(seen.size, count)
+    t.match(app.mqtt.status().counters, { received: count, handled: count, dropped: 0 })
+    t.equal(broker.connections.length, 1)
+    t.comment(`${name}: ${received} of ${count} messages were taken in before there was room`)
+  })
+
+  t.test(`${name}: a flood into a clean session: handlers get the answer that lies behind it, and what that costs is told`, async t => {
+    const count = 20_000
+    const last = 1_000_000
+    const handled: number[] = []
+    const { app, broker, logger } = await liveApp(t, {
+      onPublish: ({ messageId }, connection) => {
+        if (connection.index === 0 && connection.of('publish').length === 1) connection.deliver(...messages(2, count))
+        connection.send({ cmd: 'puback', messageId: messageId! })
+        return false
+      }
+    }, { protocolVersion: version, inbox: { maxMessages: 10 } }, app => {
+      app.mqtt.topic('h/<int:n>', { qos: 1 }, async ({ params }) => {
+        await app.mqtt.publish('own', '', { qos: 1, timeout: 0 })
+        handled.push(params.n)
+      })
+    })
+    broker.last.deliver(...messages(1, 1))
+    const second = await broker.connection(1)
+    await waitFor(() => app.mqtt.connected && app.mqtt.status().inbox.messages === 0, 'the next connection')
+    second.deliver({ topic: `h/${last}`, qos: 1, messageId: 1 })
+    await waitFor(() => handled.includes(last), 'a message on it')
+    t.equal(app.mqtt.status().counters.failed, 0)
+    t.strictSame(handled.slice(0, -1), Array.from({ length: handled.length - 1 }, (_, i) => i + 1), 'what was taken in was handled')
+    const [, lost] = /(\d+) messages or more are lost/.exec(logger.text()) ?? []
+    t.ok(Number(lost) > 0 && Number(lost) + handled.length - 1 <= count, `${lost} lost, ${handled.length - 1} handled`)
+    t.notMatch(logger.text(), /is sent again/)
+    t.comment(`${name}: of ${count} messages ${handled.length - 1} were handled, and ${lost} told to be lost`)
+  })
+
   t.test(`${name}: an oversize message is skipped, acknowledged, counted and told`, async t => {
     const handled: string[] = []
     const { app, broker, logger } = await liveApp(t, {}, { ...options, maxPayload: 1_000 }, app => {
@@ -342,6 +419,40 @@ for (const version of [5, 4] as const) {
     t.equal(app.mqtt.status().counters.failed, 0)
   })
 }
+
+t.test('QoS 2: a message under the id of one that failed is not lost with its connection', async t => {
+  const handled: string[] = []
+  const { broker } = await liveApp(t, kept, { ...durable, protocolVersion: 5 }, app => {
+    app.mqtt.topic('h/<n>', { qos: 2 }, message => {
+      const text = message.text()
+      handled.push(text)
+      if (text === 'bad in place') message.payload.fill(0)
+      if (text !== 'good') throw new Error('on purpose')
+    })
+  })
+  for (const bad of ['bad', 'bad in place']) {
+    for (const [topic, payload, again] of [['h/1', 'good', [bad, 'good']], ['h/2', bad, [bad, bad]], ['h/1', bad, bad === 'bad' ? [bad] : [bad, bad]]] as const) {
+      handled.length = 0
+      const first = broker.last
+      const answered = first.of('pubrec').length
+      first.deliver({ topic: 'h/1', payload: bad, qos: 2, messageId: 1 })
+      t.equal((await first.until('pubrec', answered + 1)).at(-1)!.reasonCode, 0x83, 'the id is free')
+      first.drop()
+      const next = await broker.connection(first.index + 1)
+      next.deliver({ topic, payload, qos: 2, messageId: 1, dup: true })
+      t.equal((await next.until('pubrec'))[0]!.reasonCode ?? 0, payload === 'good' ? 0 : 0x83)
+      t.strictSame(handled, again)
+      if (payload === 'good') await next.until('pubcomp')
+    }
+  }
+  handled.length = 0
+  const answered = broker.last.of('pubrec').length
+  for (let i = 1; i <= 2; i++) {
+    broker.last.deliver({ topic: 'h/1', payload: 'bad', qos: 2, messageId: 1 })
+    await broker.last.until('pubrec', answered + i)
+  }
+  t.strictSame(handled, ['bad', 'bad'], 'without DUP it is a new message, however alike')
+})
 
 t.test('keepalive holds while the reading is paused', async t => {
   const gates = new Gates()
@@ -422,4 +533,53 @@ t.test('closing: a handler that runs is acknowledged, what comes meanwhile is no
   t.strictSame(acknowledged(broker.last), [1])
   t.equal(gates.count('2'), 0)
   t.equal(broker.last.received.at(-1)!.cmd, 'disconnect')
+})
+
+t.test('closing: nothing new is taken in, under the id of a QoS 2 message that failed or too large', async t => {
+  const gates = new Gates()
+  const handled: string[] = []
+  const { app, broker } = await liveApp(t, {}, { ...durable, closeTimeout: 2_000, maxPayload: 1_000, ackOrder: 'handled' }, app => {
+    app.mqtt.topic('h', { qos: 2 }, message => { handled.push(message.text()); throw new Error('on purpose') })
+    app.mqtt.topic('slow', { qos: 1 }, () => gates.wait('slow'))
+  })
+  const bad = { topic: 'h', payload: 'bad', qos: 2, messageId: 1 } as const
+  broker.last.deliver(bad)
+  await broker.last.until('pubrec')
+  broker.last.deliver({ topic: 'slow', qos: 1, messageId: 2 })
+  await gates.entered('slow')
+  const closing = app.close()
+  await waitFor(() => app.mqtt.state === 'closing', 'closing')
+  const payload = Buffer.alloc(1_001)
+  broker.last.deliver(
+    { ...bad, payload: 'late' }, { ...bad, payload: 'late and again', dup: true }, { ...bad, payload: 'late too', messageId: 3 },
+    { topic: 'h', payload, qos: 1, messageId: 4 }, { topic: 'h', payload: Buffer.alloc(400_000), qos: 1, messageId: 5 },
+    { ...bad, dup: true })
+  // The answer to what is known shows that all before it was read.
+  await broker.last.until('pubrec', 2)
+  gates.open('slow')
+  await closing
+  t.strictSame(handled, ['bad'])
+  t.strictSame(acknowledged(broker.last).sort((a, b) => a - b), [1, 1, 2])
+  t.match(app.mqtt.status().counters, { oversize: 0 })
+})
+
+t.test('closing: a flood does not keep the answers to our own publishes', async t => {
+  const gates = new Gates()
+  const { app } = await liveApp(t, {
+    onPublish: ({ messageId }, connection) => {
+      connection.deliver(...messages(1, 20_000))
+      connection.send({ cmd: 'puback', messageId: messageId! })
+      return false
+    }
+  }, { inbox: { maxMessages: 10 }, concurrency: 1, closeTimeout: 1_000 }, app => {
+    app.mqtt.topic('h/<n>', { qos: 1 }, ({ params }) => gates.wait(params.n))
+  })
+  const own = outcome(app.mqtt.publish('own', '', { qos: 1 }))
+  await waitFor(() => app.mqtt.status().inbox.messages > 1_000, 'more than the limit')
+  const closing = app.close()
+  await waitFor(() => app.mqtt.state === 'closing', 'closing')
+  gates.open('1')
+  await gates.entered('2')
+  t.equal((await own).code, 'ok')
+  await closing
 })

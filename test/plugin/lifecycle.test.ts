@@ -1,7 +1,9 @@
+import { once } from 'node:events'
 import net from 'node:net'
 import Fastify from 'fastify'
 import t from 'tap'
-import multimqtt from '../../lib/index.ts'
+import multimqtt, { type MqttPluginOptions } from '../../lib/index.ts'
+import { scriptedApp } from '../faults/scripted-app.ts'
 import { buildApp, connect, live, mosquittoSettings } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
 import { waitFor, withinTime } from '../support/events.ts'
@@ -86,6 +88,36 @@ t.test('waitForConnection: ready is live, or fails with the cause', { skip: mosq
     const { app, logger } = await buildApp(t, { url: broker.url, username: 'somebody', password: 'hunter2', waitForConnection: true })
     await t.rejects(async () => { await app.ready() }, { code: 'FST_MQTT_CONNECT_REFUSED', reasonCode: 0x87 })
     t.notMatch(logger.text(), /hunter2/)
+  })
+
+  t.test('live, with a filter that another covers', async t => {
+    const broker = await startMosquitto(t)
+    const settings: MqttPluginOptions[] = [{ url: broker.url, protocolVersion: 5 }, { url: broker.url, protocolVersion: 4 }, { embedded: true }]
+    for (const options of settings) {
+      const { app } = await buildApp(t, { ...options, waitForConnection: true })
+      app.mqtt.topic('a/#', () => {})
+      app.mqtt.topic('a/<int:n>', { qos: 1 }, () => {})
+      await app.ready()
+      t.match(app.mqtt.subscriptions, [{ filter: 'a/#', status: 'active' }, { filter: 'a/+', status: 'active', granted: 1 }])
+    }
+  })
+
+  t.test('refused with a code that will not change', async t => {
+    for (const [protocolVersion, answer] of [[5, { reasonCode: 0x84 }], [4, { returnCode: 1 }]] as const) {
+      const { app } = await scriptedApp(t, { onConnect: () => answer }, { protocolVersion, waitForConnection: true })
+      const reasonCode = protocolVersion === 5 ? 0x84 : 1
+      await t.rejects(async () => { await app.ready() }, { code: 'FST_MQTT_CONNECT_REFUSED', reasonCode }, `MQTT ${protocolVersion}`)
+      t.equal(app.mqtt.state, 'closed')
+    }
+  })
+
+  t.test('the embedded broker ends with it', async t => {
+    const port = await freePort()
+    const { app } = await buildApp(t, { embedded: { port }, will: () => new Promise<never>(() => {}), waitForConnection: 100 })
+    await t.rejects(async () => { await app.ready() }, { code: 'FST_MQTT_TIMEOUT' })
+    t.equal(app.mqtt.embedded!.address(), null)
+    const socket = net.connect(port, '127.0.0.1')
+    await t.rejects(once(socket, 'connect'), { code: 'ECONNREFUSED' })
   })
 
   t.test('nobody there', async t => {

@@ -19,7 +19,7 @@ interface Opened {
   info: () => ConnectInfo | undefined
 }
 
-function open (version: ProtocolVersion = 5, over: Partial<TapHandlers> = {}): Opened {
+function open (version: ProtocolVersion = 5, over: Partial<TapHandlers> = {}, clean = false): Opened {
   const [socket, broker] = duplexPair()
   const seen: string[] = []
   const control: Buffer[] = []
@@ -28,6 +28,7 @@ function open (version: ProtocolVersion = 5, over: Partial<TapHandlers> = {}): O
   let info: ConnectInfo | undefined
   const tap = new Tap(socket, {
     version,
+    clean,
     maxPayload: 1_000,
     handlers: {
       onConnack: (_tap, own) => { info = own; seen.push('connack') },
@@ -57,7 +58,7 @@ for (const version of [5, 4, 3] as const) {
     const { tap, broker, seen, control } = open(version)
     const ack = (cmd: 'puback' | 'pubrec' | 'pubcomp' | 'pubrel', messageId: number): Packet => ({ cmd, messageId })
     const others = [
-      bytes(version, { cmd: 'suback', messageId: 1, granted: [1] }), bytes(version, { cmd: 'pingresp' }),
+      bytes(version, { cmd: 'suback', messageId: 1, granted: [1] }), bytes(version, { cmd: 'suback', messageId: 3, granted: [0] }),
       bytes(version, ack('puback', 0x7fff)), bytes(version, ack('pubrec', 5)), bytes(version, ack('pubcomp', 5)),
       bytes(version, version === 5 ? { cmd: 'unsuback', messageId: 2, granted: [0] } : { cmd: 'unsuback', messageId: 2 } as Packet)
     ]
@@ -106,6 +107,21 @@ t.test('a CONNACK that breaks the specification ends the connection', async t =>
     t.ok(error(), name)
     t.strictSame(seen, [], name)
     tap.destroy()
+  }
+})
+
+t.test('a CONNACK with a session that nobody asked for ends the connection', async t => {
+  for (const version of [5, 4] as const) {
+    for (const clean of [true, false]) {
+      const { tap, broker, seen, control, error } = open(version, {}, clean)
+      broker.write(bytes(version, { ...connack(version), sessionPresent: true } as Packet, publish('a', 0)))
+      await turn()
+      t.equal(tap.destroyed, clean)
+      t.strictSame(seen, clean ? [] : ['connack', 'publish a 0 0'])
+      t.equal(control.length, clean ? 0 : 1)
+      if (clean) t.match(error(), { name: 'MalformedPacket', reasonCode: 0x82, message: /CONNACK with a session/ })
+      tap.destroy()
+    }
   }
 })
 
@@ -227,6 +243,32 @@ t.test('held: nothing is read, a ping of mqtt.js is answered and sent, and no ot
   tap.destroy()
 })
 
+t.test('a ping of mqtt.js is answered by the first byte behind it, once', async t => {
+  const { tap, broker, seen, control, error } = open(5)
+  broker.write(bytes(5, connack(5)))
+  await turn()
+  const answers = (): string[] => control.slice(1).map(chunk => chunk.toString('hex'))
+  tap.write(Buffer.from([0xc0, 0]))
+  await turn()
+  t.strictSame(answers(), [], 'nothing has come')
+  const message = bytes(5, publish('a', 0))
+  broker.write(message.subarray(0, 1))
+  await turn()
+  t.strictSame(answers(), ['d000'], 'by the beginning of a message')
+  broker.write(message.subarray(1))
+  broker.write(bytes(5, { cmd: 'pingresp' }))
+  await turn()
+  t.strictSame(seen, ['connack', 'publish a 0 0'])
+  t.strictSame(answers(), ['d000'], 'what comes late is no second answer')
+  tap.write(Buffer.from([0xc0, 0]))
+  broker.write(bytes(5, { cmd: 'pingresp' }))
+  await turn()
+  t.strictSame(answers(), ['d000', 'd000'])
+  broker.write(Buffer.from([0xd0, 1, 0]))
+  await turn()
+  t.match(error(), { message: /wrong length/ })
+})
+
 t.test('drain is told when it was waited for', async t => {
   const { tap, broker, seen } = open(5)
   broker.write(bytes(5, connack(5)))
@@ -290,4 +332,19 @@ t.test('disconnect: behind all that was written, and what still comes is thrown 
   await waitFor(() => tap.destroyed, 'the end')
   t.ok(Buffer.concat(written).toString('hex').endsWith('e000'))
   t.strictSame(seen, ['connack'])
+})
+
+t.test('disconnect: a broker that does not end the connection is not waited for without end', async t => {
+  const { tap, broker, error } = open(5)
+  broker.write(bytes(5, connack(5)))
+  await turn()
+  broker.pause()
+  tap.disconnect(new Error('on purpose'))
+  tap.disconnect(new Error('once more'))
+  await turn()
+  t.equal(tap.destroyed, false)
+  // Some seconds: the wait is what is tested.
+  await waitFor(() => tap.destroyed, 'the end')
+  t.equal(tap.hungUp, false)
+  t.match(error(), { message: 'on purpose' })
 })
