@@ -302,7 +302,7 @@ export class Runtime {
         name, pattern: definition.declared, absolute: definition.absolute, portable: definition.portable
       })),
       hooks,
-      ...(permits !== undefined && { permits })
+      ...(permits !== undefined && { permits, topics })
     })
   }
 

@@ -21,7 +21,8 @@ export interface Encodable {
 
 /** What the main thread has to be told besides the frame. */
 export interface FrameNotes {
-  readonly timeout: number | undefined
+  /** By `clock`; 0 for never, undefined for that of the connection. */
+  readonly deadline: number | undefined
   readonly abortable: boolean
   readonly absolute: boolean
 }
@@ -35,7 +36,7 @@ export class Batch {
   readonly #memory = new Memory()
   /** Where the frames are, while there is one. */
   #buffer: Buffer | undefined
-  #timeouts: number[] = []
+  #deadlines: number[] = []
   #abortable: number[] = []
   #absolute: number[] = []
   #properties = false
@@ -71,7 +72,7 @@ export class Batch {
     this.#used += size
     this.#count++
     const seq = this.next++
-    if (notes.timeout !== undefined) this.#timeouts.push(seq, notes.timeout)
+    if (notes.deadline !== undefined) this.#deadlines.push(seq, notes.deadline)
     if (notes.abortable) this.#abortable.push(seq)
     if (notes.absolute) this.#absolute.push(seq)
     if (properties !== null) this.#properties = true
@@ -96,14 +97,14 @@ export class Batch {
       version,
       first: this.next - this.#count,
       count: this.#count,
-      ...(this.#timeouts.length > 0 && { timeouts: this.#timeouts }),
+      ...(this.#deadlines.length > 0 && { deadlines: this.#deadlines }),
       ...(this.#abortable.length > 0 && { abortable: this.#abortable }),
       ...(this.#absolute.length > 0 && { absolute: this.#absolute }),
       ...(this.#properties && { properties: true })
     }
     this.#count = 0
     this.#used = 0
-    if (this.#timeouts.length > 0) this.#timeouts = []
+    if (this.#deadlines.length > 0) this.#deadlines = []
     if (this.#abortable.length > 0) this.#abortable = []
     if (this.#absolute.length > 0) this.#absolute = []
     this.#properties = false

@@ -1,6 +1,10 @@
 import type { MessagePort } from 'node:worker_threads'
-import { messageType, type ClosedMessage, type ConnectionHint, type HelloMessage, type Layout, type ReplyMessage, type RoutesMessage, type SettledMessage, type UnansweredMessage, type VersionMessage, type WorkerMessage } from '../lib/bridge/protocol.ts'
-import { FST_MQTT_CLOSED, FST_MQTT_OUTBOX_FULL, aborted, rejected, unsent, type MqttError } from '../lib/errors.ts'
+import {
+  clock, messageType, NOT_PERMITTED, PROTOCOL, type ClosedMessage, type ConnectionHint, type HelloMessage, type Layout, type MismatchMessage, type ReplyMessage,
+  type RoutesMessage, type SettledMessage, type UnansweredMessage, type VersionMessage, type WorkerMessage
+} from '../lib/bridge/protocol.ts'
+import { FST_MQTT_CLOSED, FST_MQTT_NO_PLUGIN, FST_MQTT_OUTBOX_FULL, FST_MQTT_TIMEOUT, FST_MQTT_WORKER_TOPIC, aborted, rejected, unsent, type MqttError } from '../lib/errors.ts'
+import { filterMatches } from '../lib/topics/filter.ts'
 import type { PublishOptions, PublishResult, RequestOptions } from '../lib/types/index.ts'
 import { payloadLength, publishLength } from '../lib/wire/encode.ts'
 import { toPayload } from '../lib/wire/payload.ts'
@@ -8,7 +12,7 @@ import { encodeProperties } from '../lib/wire/properties.ts'
 import { checkPublishOptions, type CheckedPublishOptions } from '../lib/wire/publish-options.ts'
 import { TopicCache } from '../lib/wire/topic-cache.ts'
 import { Batch } from './batch.ts'
-import { Link } from './link.ts'
+import { Link, type BindOptions } from './link.ts'
 import { CONFIRMED, deferred, Pending, rejectQuietly, reviveError, type Deferred } from './pending.ts'
 import type { WorkerReply } from './reply.ts'
 import { prepareRequest, Requests, type PreparedRequest } from './requests.ts'
@@ -17,6 +21,20 @@ import { Routes } from './routes.ts'
 const NONE: CheckedPublishOptions = Object.freeze(checkPublishOptions({}))
 /** Until the main thread has said what it takes: the default of `outbox.maxBytes`. */
 const MAX_BYTES = 64 * 1024 * 1024
+/** What a publish that waits for its answer takes in memory besides its bytes: its promise, and what finds it again. */
+const ENTRY_BYTES = 512
+const UNANSWERED = 'The thread of the application has not answered in time (option timeout)'
+/** What a timer can wait. */
+const MAX_WAIT = 2 ** 31 - 1
+
+const open = new Set<WorkerClient>()
+/** From the first listener of 'exit' on: no microtask runs any more. */
+let exiting = false
+
+process.prependListener('exit', () => {
+  exiting = true
+  for (const client of open) client.handOver()
+})
 
 /** One worker's side of a connection that lives in another thread. */
 export class WorkerClient {
@@ -30,6 +48,8 @@ export class WorkerClient {
   #topics: TopicCache
   #maxBytes: number
   #window = 0
+  /** Where it may publish, as far as the main thread has told it; all topics without. */
+  #filters: readonly string[] | undefined
   /** Bytes handed over, or about to be, that the main thread has not given back. */
   #unconfirmed = 0
   #connected = false
@@ -40,23 +60,18 @@ export class WorkerClient {
   #turnScheduled = false
   /** There is no room for more in this turn: one error and one promise, however many are published in it. */
   #refused: Promise<never> | undefined
-  #exiting = false
-  /** Called once, when the main thread has answered. */
-  onConnected: () => void = () => {}
+  /** Called once, when the main thread has answered: it has taken this worker in, or never will. */
+  onAnswered: () => void = () => {}
   /** Called with all that is handed over as long as the main thread has not answered. */
   onUnanswered: (message: WorkerMessage) => void = () => {}
+  /** Called when what has arrived is read, as long as the main thread has not answered. */
+  onDrain: () => void = () => {}
 
   readonly #endTurn = (): void => {
     this.#turnScheduled = false
     this.#refused = undefined
+    if (!this.#connected) this.onDrain()
     this.#flush()
-  }
-
-  readonly #onExit = (): void => {
-    // No microtask runs any more, so what is published from here on goes over at once.
-    this.#exiting = true
-    this.#flush()
-    this.#link.handOver()
   }
 
   /** @param hint what is known of the connection before it answers */
@@ -69,7 +84,7 @@ export class WorkerClient {
       onUnanswered: message => this.onUnanswered(message),
       onClose: () => this.fail(FST_MQTT_CLOSED('The thread that owns the connection has closed the port of this worker'), true)
     })
-    process.on('exit', this.#onExit)
+    open.add(this)
   }
 
   /** The main thread has answered. */
@@ -87,18 +102,22 @@ export class WorkerClient {
     return this.#connected ? this.#layout.prefix : undefined
   }
 
-  /**
-   * Goes on with another port: nobody took the last one.
-   *
-   * @param options.held nothing goes into it before somebody answers
-   */
-  bind (port: MessagePort, { held = false }: { held?: boolean } = {}): void {
-    this.#link.bind(port, held)
+  /** Goes on with another port: nobody took the last one, as far as is known. */
+  bind (port: MessagePort, options?: BindOptions): void {
+    this.#link.bind(port, options)
   }
 
   /** Reads what has arrived, without waiting for the event loop to bring it. */
   drain (): void {
     this.#link.drain()
+    if (!this.#connected) this.onDrain()
+  }
+
+  /** The thread ends. */
+  handOver (): void {
+    this.drain()
+    this.#flush()
+    this.#link.handOver()
   }
 
   /** Resolves when the main thread has answered. */
@@ -114,7 +133,7 @@ export class WorkerClient {
   /** See `MultiMqtt.publish`. Never throws: bad input rejects. */
   publish (topic: string, payload?: unknown, options?: PublishOptions): Promise<PublishResult> {
     // A thread that does not come back to its event loop, as between the tasks of Piscina, gets its answers here.
-    if (this.#batch.empty && (this.#unconfirmed > 0 || !this.#connected)) this.drain()
+    if (this.#batch.empty) this.drain()
     try {
       return this.#publish(topic, payload, options === undefined ? NONE : checkPublishOptions(options))
     } catch (error) {
@@ -125,9 +144,7 @@ export class WorkerClient {
   /** See `MultiMqtt.request`. Never throws. */
   request (topic: string, payload?: unknown, options?: RequestOptions): Promise<WorkerReply> {
     try {
-      const prepared = prepareRequest(topic, payload, options)
-      // Before anybody has answered, what is said is said twice; a request must not be.
-      const answer = this.#connected ? this.#request(prepared) : this.ready().then(() => this.#request(prepared))
+      const answer = this.#request(prepareRequest(topic, payload, options))
       // One that nobody awaits ends no worker.
       answer.catch(noop)
       return answer
@@ -142,6 +159,7 @@ export class WorkerClient {
     this.#pending.fail(0, Infinity, () => again(error, maybeSent))
     this.#requests.failAll(() => again(error, maybeSent))
     this.#link.close()
+    this.onAnswered()
   }
 
   #request (prepared: PreparedRequest): Promise<WorkerReply> {
@@ -157,30 +175,54 @@ export class WorkerClient {
 
   #publish (topic: string, payload: unknown, options: CheckedPublishOptions): Promise<PublishResult> {
     const { qos = 0, retain = false, absolute = false, timeout, signal } = options
-    if (signal?.aborted === true) throw aborted('publish', signal)
     const bytes = toPayload(payload)
     const properties = options.properties === undefined ? null : encodeProperties(options.properties)
     // None of the caller's code runs from here on (a toJSON may publish, too), so what is read now holds.
+    if (signal?.aborted === true) throw aborted('publish', signal)
     if (this.#over !== undefined) throw again(this.#over, false)
     const { version } = this.#layout
     const name = this.#topics.encode(topic, absolute)
+    if (this.#filters !== undefined) this.#assertPermitted(topic, absolute)
     const length = payloadLength(bytes)
     const size = publishLength(name.length, length, qos, version, properties)
-    if (this.#unconfirmed + size > this.#maxBytes) return this.#refuse()
+    if (this.#held + size > this.#maxBytes) return this.#refuse()
     if (!this.#batch.fits(size)) this.#flush()
     // Beyond the window, and while there is none yet, QoS 0 waits for its answer as the others do.
     const handsOver = qos === 0 && this.#connected && this.#unconfirmed + size <= this.#window
     const abortable = signal !== undefined && !handsOver
     const seq = this.#batch.add(
       { topic: name, payload: bytes, payloadLength: length, qos, retain, properties, size }, version,
-      { timeout, abortable, absolute: absolute && !this.#connected })
+      { deadline: timeout && clock() + timeout, abortable, absolute: absolute && !this.#connected })
     this.#unconfirmed += size
     const promise = handsOver ? (this.#turn ??= deferred<PublishResult>()).promise : this.#pending.add(seq)
     if (abortable) this.#pending.listen(seq, signal, () => this.#abort(seq, signal))
+    if (timeout !== undefined && timeout > 0 && !this.#connected) this.#watch(seq, timeout)
     if (!handsOver) this.#stayAwake()
-    if (this.#exiting) this.#flush()
+    if (exiting) this.#flush()
     else this.#scheduleEnd()
     return promise
+  }
+
+  /** What it has in memory for publishes that are not confirmed, in bytes. */
+  get #held (): number {
+    return this.#unconfirmed + this.#pending.size * ENTRY_BYTES
+  }
+
+  /** The main thread keeps an eye on deadlines as soon as it has answered; until then nobody else does. */
+  #watch (seq: number, timeout: number): void {
+    const timer = setTimeout(() => {
+      if (!this.#connected) this.#pending.fail(seq, 1, () => again(FST_MQTT_TIMEOUT(UNANSWERED) as MqttError, true))
+    }, Math.min(timeout, MAX_WAIT))
+    // The publish itself keeps the thread alive.
+    timer.unref()
+    this.#pending.onEnd(seq, () => { clearTimeout(timer) })
+  }
+
+  /** The main thread judges, too; but nobody waits for what becomes of QoS 0. */
+  #assertPermitted (topic: string, absolute: boolean): void {
+    const { prefix } = this.#layout
+    const whole = absolute || prefix === '' ? topic : `${prefix}/${topic}`
+    if (!this.#filters!.some(filter => filterMatches(filter, whole))) throw FST_MQTT_WORKER_TOPIC(NOT_PERMITTED)
   }
 
   #scheduleEnd (): void {
@@ -191,7 +233,7 @@ export class WorkerClient {
 
   #refuse (): Promise<never> {
     this.#scheduleEnd()
-    this.#refused ??= unsent(full(this.#unconfirmed, this.#maxBytes))
+    this.#refused ??= unsent(full(this.#held, this.#maxBytes))
     return this.#refused
   }
 
@@ -222,20 +264,27 @@ export class WorkerClient {
         return this.#stayAwake()
       case 'settled': return this.#settled(message as SettledMessage)
       case 'closed': return this.#closed(message as ClosedMessage)
+      case 'mismatch': return this.#mismatch(message as MismatchMessage)
     }
   }
 
-  #hello ({ prefix, version, maxBytes, window, routes }: HelloMessage): void {
+  #hello ({ prefix, version, maxBytes, window, topics, routes }: HelloMessage): void {
     if (this.#connected) return
     this.#relayout({ prefix, version })
     this.#maxBytes = maxBytes
     this.#window = window
+    this.#filters = topics
     this.routes.set(routes)
     this.#connected = true
     this.#link.connect()
     for (const waiter of this.#waiting.splice(0)) waiter.resolve()
     this.#stayAwake()
-    this.onConnected()
+    this.onAnswered()
+  }
+
+  #mismatch ({ protocol }: MismatchMessage): void {
+    if (this.#connected || this.#over !== undefined) return
+    this.fail(FST_MQTT_NO_PLUGIN(`The application has another version of fastify-multimqtt than this worker: it speaks ${protocol}, this one ${PROTOCOL}; install one version`) as MqttError, false)
   }
 
   #relayout (layout: Layout): void {
@@ -264,7 +313,7 @@ export class WorkerClient {
 
   #end (error: MqttError): void {
     this.#over = error
-    process.off('exit', this.#onExit)
+    open.delete(this)
     this.#flush()
     for (const waiter of this.#waiting.splice(0)) rejectQuietly(waiter, error)
   }

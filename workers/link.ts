@@ -10,6 +10,16 @@ export interface LinkHandlers {
   readonly onUnanswered: (message: WorkerMessage) => void
 }
 
+/** How a link goes on with another port. */
+export interface BindOptions {
+  /** Nothing goes into it before somebody answers. */
+  readonly held?: boolean
+  /** The last one may have been taken all the same: whichever brings an answer first is the one. */
+  readonly keepsLast?: boolean
+  /** Somebody may hear now who could not when it was said: all of it is said once more in the other way, too. */
+  readonly again?: boolean
+}
+
 /**
  * The port to the main thread. Messages go into it without waiting for anybody to answer, because what is in a port
  * survives the worker. Until somebody does answer they are kept here as well: a port that nobody took is lost with all
@@ -22,6 +32,8 @@ export class Link {
   #held = false
   #awake = false
   #kept: WorkerMessage[] = []
+  /** Others that may be answered yet. */
+  readonly #former = new Set<MessagePort>()
   readonly #onMessage: (message: unknown) => void
   readonly #onClose: () => void
   readonly #onUnanswered: (message: WorkerMessage) => void
@@ -29,18 +41,22 @@ export class Link {
   constructor (port: MessagePort, { onMessage, onClose, onUnanswered }: LinkHandlers) {
     this.#onUnanswered = onUnanswered
     this.#onMessage = onMessage
-    // A port that fails before anybody answered is a matter for whoever looks for the main thread.
-    this.#onClose = () => { if (this.#connected) onClose() }
+    this.#onClose = onClose
     this.#port = port
-    this.#listen()
+    this.#listen(port)
   }
 
-  /** Goes on with another port, from the first message on: of what went into the last one nothing was taken. */
-  bind (port: MessagePort, held: boolean): void {
-    this.close()
+  /** Goes on with another port, from the first message on: of what went into the last one nothing was taken, as far as is known. */
+  bind (port: MessagePort, { held = false, keepsLast = false, again = false }: BindOptions = {}): void {
+    const last = this.#port
     this.#port = port
     this.#held = held
-    this.#listen()
+    if (keepsLast) {
+      this.#former.add(last)
+      last.unref()
+    } else last.close()
+    this.#listen(port)
+    if (again) for (const message of this.#kept) this.#sayUnanswered(message)
     if (!held) this.#repost()
   }
 
@@ -49,6 +65,7 @@ export class Link {
     this.#connected = true
     if (this.#held) this.#repost()
     this.#kept = []
+    this.#closeFormer()
   }
 
   post (message: WorkerMessage): void {
@@ -56,21 +73,22 @@ export class Link {
       this.#port.postMessage(message, message.type === 'publish' ? [message.buffer] : [])
       return
     }
+    if (!this.#held) this.#port.postMessage(message)
     this.#kept.push(message)
-    if (!this.#held) this.#sayUnanswered(message)
+    this.#sayUnanswered(message)
   }
 
   /** Takes what has arrived, without waiting for the event loop to bring it. */
   drain (): void {
-    for (let received; (received = receiveMessageOnPort(this.#port)) !== undefined;) this.#onMessage(received.message)
+    if (this.#former.size > 0) for (const port of this.#former) this.#drain(port)
+    this.#drain(this.#port)
   }
 
   /** Whether the thread has to stay alive for what is to come. */
   stayAwake (awake: boolean): void {
     if (awake === this.#awake) return
     this.#awake = awake
-    if (awake) this.#port.ref()
-    else this.#port.unref()
+    this.#refer()
   }
 
   /** The thread ends: there is no other port to come, so this one gets what was kept. */
@@ -80,24 +98,53 @@ export class Link {
   }
 
   close (): void {
-    this.#port.off('message', this.#onMessage)
-    this.#port.off('close', this.#onClose)
+    this.#closeFormer()
     this.#port.close()
   }
 
-  #listen (): void {
-    this.#port.on('message', this.#onMessage)
-    this.#port.on('close', this.#onClose)
+  #listen (port: MessagePort): void {
+    port.on('message', message => this.#take(port, message))
+    // One that fails before anybody answered is a matter for whoever looks for the main thread.
+    port.on('close', () => { if (this.#connected && port === this.#port) this.#onClose() })
     // Listening alone keeps a thread alive.
-    if (!this.#awake) this.#port.unref()
+    this.#refer()
+  }
+
+  #refer (): void {
+    if (this.#awake) this.#port.ref()
+    else this.#port.unref()
+  }
+
+  #drain (port: MessagePort): void {
+    for (let received; (received = receiveMessageOnPort(port)) !== undefined;) this.#take(port, received.message)
+  }
+
+  #take (port: MessagePort, message: unknown): void {
+    if (port !== this.#port && !this.#turnBack(port)) return
+    this.#onMessage(message)
+  }
+
+  /** A former port has an answer: it lacks what was said since. What is said twice is taken once. */
+  #turnBack (port: MessagePort): boolean {
+    if (!this.#former.delete(port)) return false
+    this.#former.add(this.#port)
+    this.#port = port
+    this.#held = true
+    this.#refer()
+    return true
   }
 
   #repost (): void {
-    for (const message of this.#kept) this.#sayUnanswered(message)
+    for (const message of this.#kept) this.#port.postMessage(message)
   }
 
+  /** Not what is asked: nobody waits for the answer when this thread is gone. */
   #sayUnanswered (message: WorkerMessage): void {
-    this.#port.postMessage(message)
-    if (!this.#connected) this.#onUnanswered(message)
+    if (message.type === 'publish' || message.type === 'abort') this.#onUnanswered(message)
+  }
+
+  #closeFormer (): void {
+    for (const port of this.#former) port.close()
+    this.#former.clear()
   }
 }

@@ -16,7 +16,7 @@ export interface Deferred<T> {
 class Entry implements Deferred<PublishResult> {
   resolve!: (value: PublishResult) => void
   reject!: (error: Error) => void
-  unlisten: (() => void) | undefined = undefined
+  onEnd: (() => void) | undefined = undefined
   readonly promise = new Promise<PublishResult>((resolve, reject) => {
     this.resolve = resolve
     this.reject = reject
@@ -40,7 +40,14 @@ export class Pending {
   /** Calls back when the signal is aborted before the publish has settled. */
   listen (seq: number, signal: AbortSignal, onAbort: () => void): void {
     signal.addEventListener('abort', onAbort, { once: true })
-    this.#entries.get(seq)!.unlisten = () => signal.removeEventListener('abort', onAbort)
+    this.onEnd(seq, () => signal.removeEventListener('abort', onAbort))
+  }
+
+  /** What is to be done when the publish has settled. */
+  onEnd (seq: number, end: () => void): void {
+    const entry = this.#entries.get(seq)!
+    const { onEnd } = entry
+    entry.onEnd = onEnd === undefined ? end : () => { onEnd(); end() }
   }
 
   confirm (first: number, count: number, reasonCode: number): void {
@@ -66,7 +73,7 @@ export class Pending {
     const entry = this.#entries.get(seq)
     if (entry === undefined) return
     this.#entries.delete(seq)
-    entry.unlisten?.()
+    entry.onEnd?.()
     end(entry)
   }
 }

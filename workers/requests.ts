@@ -1,6 +1,6 @@
 import type { ReplyMessage, RequestMessage, UnansweredMessage, CancelMessage } from '../lib/bridge/protocol.ts'
 import { FST_MQTT_PROPERTY, aborted } from '../lib/errors.ts'
-import type { RequestOptions } from '../lib/types/index.ts'
+import type { PublishProperties, RequestOptions } from '../lib/types/index.ts'
 import { toPayload } from '../lib/wire/payload.ts'
 import { encodeProperties } from '../lib/wire/properties.ts'
 import { checkPublishOptions } from '../lib/wire/publish-options.ts'
@@ -72,7 +72,7 @@ export class Requests {
   }
 }
 
-/** Checks and copies what the caller gave, since it may change before it can be sent. */
+/** Checks and copies what the caller gave, since it may change, or be said once more. */
 export function prepareRequest (topic: string, payload: unknown, given: RequestOptions = {}): PreparedRequest {
   const { signal, properties, ...options } = checkPublishOptions(given)
   if (properties !== undefined) encodeProperties(properties)
@@ -81,7 +81,19 @@ export function prepareRequest (topic: string, payload: unknown, given: RequestO
     topic,
     // Exactly its bytes: the memory around them holds other things of the caller's.
     payload: typeof bytes === 'string' ? bytes : new Uint8Array(bytes),
-    options: { ...options, ...(properties !== undefined && { properties: { ...properties } }) } as RequestMessage['options'],
+    options: { ...options, ...(properties !== undefined && { properties: copyProperties(properties) }) } as RequestMessage['options'],
     signal
+  }
+}
+
+/** All the way down, and of bytes exactly those: the memory around them holds other things. */
+function copyProperties (properties: PublishProperties): PublishProperties {
+  const { correlationData, userProperties, ...rest } = properties
+  return {
+    ...rest,
+    ...(correlationData !== undefined && { correlationData: new Uint8Array(correlationData) }),
+    ...(userProperties !== undefined && {
+      userProperties: Object.fromEntries(Object.entries(userProperties).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]))
+    })
   }
 }

@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import type { MessagePort } from 'node:worker_threads'
 import type { FastifyBaseLogger } from 'fastify'
 import { FST_MQTT_OPTIONS } from '../errors.ts'
@@ -6,7 +7,7 @@ import type { ProtocolVersion } from '../wire/packet.ts'
 import { threadHub, type HubEntry } from './hub.ts'
 import type { IntakeOptions } from './intake.ts'
 import { WorkerPort, type WorkerPortOptions } from './port.ts'
-import { isHandshake } from './protocol.ts'
+import { isHandshake, messageType, type PublishMessage } from './protocol.ts'
 
 /** By then the port of a worker, passed on by another thread, has arrived if it ever does. */
 const ORPHANS_WAIT = 10_000
@@ -19,6 +20,8 @@ export interface BridgeOptions extends IntakeOptions {
   readonly maxBytes: number
   /** Up to here QoS 0 counts as done for a worker when it is handed over, in bytes. */
   readonly window: number
+  /** The filters that `permits` asks, for workers to ask them, too. */
+  readonly topics?: readonly string[] | undefined
   readonly log: Pick<FastifyBaseLogger, 'error'>
   readonly request: WorkerPortOptions['request']
   readonly routes: WorkerPortOptions['routes']
@@ -35,8 +38,11 @@ export class Bridge {
   #closing: Promise<void> | undefined
   #closed = false
   #telling = false
-  readonly #attached: WorkerLike[] = []
+  /** Pools that were attached. */
+  readonly #attached = new Set<WorkerLike>()
+  /** Of workers that were attached. */
   readonly #attachedThreads = new Set<number>()
+  readonly #detach = new Set<() => void>()
 
   constructor (options: BridgeOptions) {
     const { namespace = '', log, prefix, version, maxBytes } = options
@@ -72,7 +78,7 @@ export class Bridge {
 
   #owns (threadId: number): boolean {
     return this.#attachedThreads.has(threadId) ||
-      this.#attached.some(({ threads }) => threads?.some(thread => thread.threadId === threadId) === true)
+      [...this.#attached].some(({ threads }) => threads?.some(thread => thread.threadId === threadId) === true)
   }
 
   /** A worker whose port has not arrived, and may never. */
@@ -83,18 +89,37 @@ export class Bridge {
       this.#orphans.set(client, worker)
       setTimeout(() => { this.#orphans.delete(client) }, ORPHANS_WAIT).unref()
     }
+    // What it said before that nobody heard here. If it lives, its handshake brings all of it.
+    if (messageType(message) === 'publish' && (message as PublishMessage).first > worker.taken) return
     worker.receive(message)
   }
 
   /** See `MultiMqtt.attach`. Messages that are not ours are left alone, and nothing is ever sent to the worker's own port. */
   attach (workerOrPool: WorkerLike): void {
     if (typeof (workerOrPool as Partial<WorkerLike> | null | undefined)?.on !== 'function') throw FST_MQTT_OPTIONS('attach: give it a Worker, or a pool that passes on the messages of its workers')
-    this.#attached.push(workerOrPool)
-    // Kept apart: a worker that has exited has no thread id any more, and its handshake may still be on its way.
-    if (workerOrPool.threadId !== undefined) this.#attachedThreads.add(workerOrPool.threadId)
-    workerOrPool.on('message', message => {
+    const onMessage = (message: unknown): void => {
       if (this.#closed || !isHandshake(message) || message.namespace !== this.#namespace) return
       threadHub().claim(message, this.#entry)
+    }
+    workerOrPool.on('message', onMessage)
+    const detach = (): void => {
+      (workerOrPool as Partial<EventEmitter>).off?.('message', onMessage)
+      this.#attached.delete(workerOrPool)
+      this.#detach.delete(detach)
+    }
+    this.#detach.add(detach)
+    const { threadId } = workerOrPool
+    if (threadId === undefined) this.#attached.add(workerOrPool)
+    else this.#attachWorker(workerOrPool, threadId, detach)
+  }
+
+  /** One worker: it is let go when it has ended. A pool stays, its workers come and go. */
+  #attachWorker (worker: WorkerLike, threadId: number, detach: () => void): void {
+    this.#attachedThreads.add(threadId)
+    ;(worker as EventEmitter).once('exit', () => {
+      detach()
+      // Its handshake may still be on its way.
+      setTimeout(() => { this.#attachedThreads.delete(threadId) }, ORPHANS_WAIT).unref()
     })
   }
 
@@ -131,6 +156,7 @@ export class Bridge {
     for (let turns = 0; turns < 3; turns++) await nextTurn()
     this.#closed = true
     threadHub().unregister(this.#entry)
+    for (const detach of this.#detach) detach()
     for (const port of this.#ports) dismiss(port)
   }
 }

@@ -1,6 +1,8 @@
+import { topicNameError } from '../topics/topic.ts'
+import { decodeText } from '../wire/cursor.ts'
 import type { Frame } from '../wire/encode.ts'
 import { MalformedPacket } from '../wire/malformed.ts'
-import { varintLength, writeVarint, type NativeBuffer, type ProtocolVersion } from '../wire/packet.ts'
+import { varintLength, writeVarint, type ProtocolVersion } from '../wire/packet.ts'
 import { readFrame, type FrameLayout } from '../wire/rewrite.ts'
 
 /**
@@ -30,10 +32,16 @@ function checkProperties (buffer: Buffer, { qos, idAt, end }: FrameLayout): void
   throw new MalformedPacket('A frame whose properties go past its end')
 }
 
-/** The topic of a frame. */
+/**
+ * The topic of a frame, checked as one that `publish` is given: a broker ends the connection of everybody over some.
+ *
+ * @throws MalformedPacket
+ */
 export function topicOf ({ buffer, start }: Frame, version: ProtocolVersion): string {
   const { topicStart, topicEnd } = readWorkerFrame(buffer, start, version)
-  return (buffer as NativeBuffer).utf8Slice(topicStart, topicEnd)
+  const topic = decodeText(buffer, topicStart, topicEnd)
+  if (topicNameError(topic) !== null) throw new MalformedPacket('A frame with what is no topic')
+  return topic
 }
 
 /**

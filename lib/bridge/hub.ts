@@ -1,7 +1,7 @@
-import { BroadcastChannel, getEnvironmentData, setEnvironmentData, threadId } from 'node:worker_threads'
+import { BroadcastChannel, getEnvironmentData, setEnvironmentData, threadId, type MessagePort } from 'node:worker_threads'
 import {
-  ENVIRONMENT_KEY, isHandshake, isSpare, PROTOCOL, SPARE_CHANNEL,
-  type ConnectionHint, type Environment, type Handshake, type SpareMessage
+  ENVIRONMENT_KEY, foreignHandshake, isHandshake, isSpare, MARK, NEWS_CHANNEL, PROTOCOL, SPARE_CHANNEL,
+  type ConnectionHint, type Environment, type Handshake, type MismatchMessage, type OpenedMessage, type SpareMessage
 } from './protocol.ts'
 import { Recent } from './recent.ts'
 
@@ -37,8 +37,10 @@ interface Arrival {
 class ThreadHub implements Hub {
   readonly #entries: HubEntry[] = []
   readonly #arrivals = new Recent<Arrival>()
-  /** Broadcast by workers whose handshake may yet come. */
-  readonly #spares = new Set<SpareMessage>()
+  /** That handshakes have brought. */
+  readonly #ports = new WeakSet<MessagePort>()
+  /** Broadcast by workers whose handshake may yet come; true behind those whose handshake would have come by now. */
+  readonly #spares = new Map<SpareMessage, boolean>()
   #channel: BroadcastChannel | undefined
   /** What the parent of this thread said: it holds again when nothing here is registered any more. */
   readonly #inherited = getEnvironmentData(ENVIRONMENT_KEY) as Environment | undefined
@@ -47,12 +49,14 @@ class ThreadHub implements Hub {
     if (this.#entries.length === 0) this.#open()
     this.#entries.push(entry)
     this.refresh()
+    announce(entry.namespace)
   }
 
   unregister (entry: HubEntry): void {
     const index = this.#entries.indexOf(entry)
     if (index === -1) return
-    for (const spare of this.#spares) this.#adopt(spare)
+    // Of the others the worker is told by its handshake, when it comes, that nobody is here.
+    for (const [spare, overdue] of this.#spares) if (overdue) this.#adopt(spare)
     this.#entries.splice(index, 1)
     if (this.#entries.length === 0) this.#close()
     this.refresh()
@@ -65,16 +69,24 @@ class ThreadHub implements Hub {
   }
 
   claim (handshake: Handshake, entry: HubEntry): void {
-    const arrival = this.#arrivals.get(handshake.client)
+    const { client, port } = handshake
     // A pool that is attached twice brings a handshake twice.
-    if (arrival?.handshake === true) return
+    if (this.#ports.has(port)) return
+    this.#ports.add(port)
+    const arrival = this.#arrivals.get(client)
+    if (arrival?.handshake === true) {
+      // A worker that did not know yet whether the last one had come: it has its answer there.
+      port.close()
+      return
+    }
     if (arrival !== undefined) arrival.handshake = true
-    else this.#arrivals.set(handshake.client, { entry, handshake: true })
+    else this.#arrivals.set(client, { entry, handshake: true })
     ;(arrival?.entry ?? entry).accept(handshake)
   }
 
   #open (): void {
-    process.on('workerMessage', this.#onWorkerMessage)
+    // Before those of the application: one that throws over what it does not know would keep ours from running.
+    process.prependListener('workerMessage', this.#onWorkerMessage)
     this.#channel = new BroadcastChannel(SPARE_CHANNEL)
     this.#channel.onmessage = event => this.#onSpare((event as { data: unknown }).data)
     this.#channel.unref()
@@ -92,7 +104,10 @@ class ThreadHub implements Hub {
   }
 
   readonly #onWorkerMessage = (value: unknown, source: number): void => {
-    if (!isHandshake(value)) return
+    if (!isHandshake(value)) {
+      refuseForeign(value)
+      return
+    }
     const entry = this.#find(value.namespace, source)
     // Closed rather than left to lie, so that frames in it are not published long after the worker gave up.
     if (entry === undefined) value.port.close()
@@ -101,10 +116,13 @@ class ThreadHub implements Hub {
 
   #onSpare (value: unknown): void {
     if (!isSpare(value) || value.owner !== threadId) return
-    this.#spares.add(value)
+    this.#spares.set(value, false)
     // The handshake was posted before. If it has not been read by then, it never will be, but for one that another
     // thread has yet to pass on; that one is given to whoever has adopted its worker.
-    setImmediate(() => setImmediate(() => this.#adopt(value)))
+    setImmediate(() => {
+      if (this.#spares.has(value)) this.#spares.set(value, true)
+      setImmediate(() => this.#adopt(value))
+    })
   }
 
   #adopt (spare: SpareMessage): void {
@@ -120,7 +138,23 @@ class ThreadHub implements Hub {
   }
 }
 
-const kHub = Symbol.for(`fastify-multimqtt.hub.${PROTOCOL}`)
+/** By a channel of its own that is closed again: one that is open would get what other threads say. */
+function announce (namespace: string): void {
+  const channel = new BroadcastChannel(NEWS_CHANNEL)
+  channel.postMessage({ ns: MARK, protocol: PROTOCOL, namespace, opened: threadId } satisfies OpenedMessage)
+  channel.close()
+}
+
+/** Two versions of the package that do not understand each other may both be here. Each answers its own workers; without it the other says so. */
+function refuseForeign (value: unknown): void {
+  const foreign = foreignHandshake(value)
+  if (foreign === undefined || Object.hasOwn(globalThis, Symbol.for(`${HUB}.${foreign.protocol}`))) return
+  foreign.port.postMessage({ type: 'mismatch', protocol: PROTOCOL } satisfies MismatchMessage)
+  foreign.port.close()
+}
+
+const HUB = 'fastify-multimqtt.hub'
+const kHub = Symbol.for(`${HUB}.${PROTOCOL}`)
 
 /** This thread's hub. Two copies of the package that speak the same protocol share it: both would answer a handshake. */
 export function threadHub (): Hub {

@@ -1,19 +1,20 @@
 import { isArrayBuffer } from 'node:util/types'
 import { FST_MQTT_WORKER_TOPIC } from '../errors.ts'
 import { Delivery, type Settle } from '../outbox/delivery.ts'
-import { unaccepted, withMaybeSent } from '../outbox/failures.ts'
+import { timedOut, unaccepted, withMaybeSent } from '../outbox/failures.ts'
 import { Lease } from '../outbox/lease.ts'
 import type { Outbox } from '../outbox/outbox.ts'
 import { kKeep, PacketEncoder, type Packet } from '../outbox/packet.ts'
 import type { Passage, PublishHooks } from '../outbox/publish-hooks.ts'
 import type { Source } from '../outbox/source.ts'
-import type { Frame } from '../wire/encode.ts'
+import { Slab, type Frame } from '../wire/encode.ts'
 import { MalformedPacket } from '../wire/malformed.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
+import { encodeProperties } from '../wire/properties.ts'
 import { rewriteFrame } from '../wire/rewrite.ts'
 import { readWorkerFrame, stripTopic, topicOf } from './frames.ts'
 import { portable } from './portable.ts'
-import type { PublishMessage } from './protocol.ts'
+import { clock, NOT_PERMITTED, type PublishMessage } from './protocol.ts'
 import { TracedFrames } from './traced.ts'
 import { unpack } from './unpack.ts'
 
@@ -62,6 +63,10 @@ export class WorkerDelivery extends Delivery {
 
 /** A run settles, and is replaced, as one; so nothing large is joined to it. As in the publisher of the main thread. */
 const RUN_FRAME_MAX = 8 * 1024
+/** Offline nobody knows the next broker's limit, and with one that is over it all of a run are refused. This is below any. */
+const OFFLINE_FRAME_MAX = 128
+/** Offline a run may last so long, and so much earlier may those at its end expire. As a part of their time, and in milliseconds. */
+const OFFLINE_RUN = { part: 1 / 16, most: 1_000 }
 const NO_BYTES = Buffer.alloc(0)
 
 /** Puts the frames of one worker into the outbox. It trusts nothing that they say about themselves. */
@@ -77,8 +82,10 @@ export class Intake {
   readonly #abortable = new Map<number, WorkerDelivery>()
   /** The number that the worker's next publish has to have. */
   #next = 0
-  /** QoS 0 frames of this turn that settle together. */
+  /** QoS 0 frames that settle together: of this turn, and offline of those before it. */
   #run: WorkerDelivery | undefined
+  /** Where those of several turns lie together, which would each keep memory of their own. */
+  #slab: Slab | undefined
   /** The outbox refused this many bytes in this turn. Nothing settles meanwhile, so it has no room for as many or more. */
   #refusedFrom = Infinity
   #lastError: Error | undefined
@@ -115,12 +122,15 @@ export class Intake {
     if (version !== 5 && version !== 4 && version !== 3) throw new MalformedPacket('Frames of no version')
     if (message.properties === true && connectionVersion() < 5) onUnsendable?.()
     const buffer = readMemory(message)
-    const timeouts = new Marks(message.timeouts, 2)
+    const deadlines = new Marks(message.deadlines, 2)
     const abortable = new Marks(message.abortable, 1)
     const absolute = new Marks(message.absolute, 1)
     const now = performance.now()
+    // From the clock of all threads to that of this one.
+    const offset = message.deadlines === undefined ? 0 : now - clock()
+    const usual = timeout === 0 ? Infinity : now + timeout
     const hooked = hooks?.active === true
-    this.#run = undefined
+    this.#endRun(usual, timeout)
     this.#refusedFrom = Infinity
     // Hooks may keep what they see.
     this.#lease = message.used === undefined || hooked ? undefined : new Lease(() => this.#handlers.onFree(message.buffer))
@@ -130,16 +140,15 @@ export class Intake {
       const { end, qos, retain } = layout
       this.#traced.begin(seq, buffer, layout, version)
       const credit = end - start
-      const own = timeouts.take(seq)
+      const own = deadlines.take(seq)
       const mayAbort = abortable.take(seq) !== undefined
       const isAbsolute = absolute.take(seq) !== undefined
-      const frame = this.#check({ buffer, start, end }, message, isAbsolute, seq)
+      const deadline = own === undefined ? usual : own === 0 ? Infinity : own + offset
+      const frame = this.#check({ buffer, start, end }, message, isAbsolute, deadline <= now, seq)
       const passage = hooked && frame !== undefined ? hooks.begin(unpack(frame, version)) : undefined
       this.#next = seq + 1
       start = end
       if (frame === undefined) continue
-      const wait = own ?? timeout
-      const deadline = wait === 0 ? Infinity : now + wait
       const isOwn = own !== undefined || mayAbort
       if (passage !== undefined) this.#attend(passage, version, qos, isOwn, deadline, mayAbort, seq, credit)
       else this.#put(frame, version, qos, !isOwn && this.#mayJoin(qos, retain, credit), deadline, mayAbort, seq, credit)
@@ -148,13 +157,26 @@ export class Intake {
     this.#lease?.release()
   }
 
+  #endRun (usual: number, timeout: number): void {
+    const { attached } = this.#options.outbox
+    if (attached) this.#slab = undefined
+    if (this.#run === undefined) return
+    const { deadline } = this.#run
+    const isOld = usual !== deadline && usual - deadline > Math.min(timeout * OFFLINE_RUN.part, OFFLINE_RUN.most)
+    if (attached || isOld) this.#run = undefined
+  }
+
   #mayJoin (qos: QoS, retain: boolean, size: number): boolean {
-    return qos === 0 && !retain && this.#options.outbox.attached && size <= RUN_FRAME_MAX
+    if (qos !== 0 || retain) return false
+    const { attached, info } = this.#options.outbox
+    return size <= (attached ? Math.min(info!.maximumPacketSize, RUN_FRAME_MAX) : OFFLINE_FRAME_MAX)
   }
 
   /** @param plain may settle together with others */
   #put (frame: Frame, version: ProtocolVersion, qos: QoS, plain: boolean, deadline: number, mayAbort: boolean, seq: number, credit: number, passage?: Passage): void {
-    if (plain && this.#join(frame, credit)) return
+    const gathers = plain && !this.#options.outbox.attached
+    if (gathers) frame = this.#gather(frame)
+    if (plain && this.#join(frame, version, seq, credit)) return
     if (this.#hasRefused(qos, credit)) {
       this.#refuse(seq, this.#lastError!, credit)
       return
@@ -163,7 +185,7 @@ export class Intake {
     delivery.passage = passage
     if (mayAbort) this.#abortable.set(seq, delivery)
     const before = this.#lastError
-    this.#options.outbox.add(this.#source, delivery, this.#lease)
+    this.#options.outbox.add(this.#source, delivery, gathers ? undefined : this.#lease)
     // With no broker (`connect: false`) it settles at once, too, and well.
     if (this.#lastError !== before) this.#refusedFrom = credit
     this.#run = plain ? delivery : undefined
@@ -238,14 +260,15 @@ export class Intake {
   }
 
   /** The frame with the connection's prefix before its topic, or undefined when it was refused. */
-  #check (frame: Frame, message: PublishMessage, isAbsolute: boolean, seq: number): Frame | undefined {
+  #check (frame: Frame, message: PublishMessage, isAbsolute: boolean, isLate: boolean, seq: number): Frame | undefined {
     const { prefix, permits } = this.#options
     const foreign = !isAbsolute && message.prefix !== prefix
-    if (!foreign && permits === undefined) return frame
+    if (!foreign && permits === undefined && !isLate) return frame
     const credit = frame.end - frame.start
     try {
       if (foreign) frame = this.#readdress(frame, message)
-      if (permits !== undefined) assertPermitted(permits, topicOf(frame, message.version))
+      if (permits !== undefined) this.#judge(permits, frame, message)
+      if (isLate) throw timedOut()
       return frame
     } catch (error) {
       if (error instanceof MalformedPacket) throw error
@@ -254,15 +277,29 @@ export class Intake {
     }
   }
 
+  /** Whoever limits workers does not trust them, so all is checked here over which a broker would hang up. */
+  #judge (permits: NonNullable<IntakeOptions['permits']>, frame: Frame, message: PublishMessage): void {
+    assertPermitted(permits, topicOf(frame, message.version))
+    encodeProperties(unpack(frame, message.version).properties)
+  }
+
   #readdress (frame: Frame, { prefix, version }: PublishMessage): Frame {
     const stripped = prefix === '' ? frame : stripTopic(frame, version, Buffer.byteLength(prefix) + 1)
     return rewriteFrame(stripped, { from: version, to: version, prefix: this.#prefix })
   }
 
+  #gather ({ buffer, start, end }: Frame): Frame {
+    this.#slab ??= new Slab()
+    const at = this.#slab.reserve(end - start)
+    buffer.copy(this.#slab.buffer, at, start, end)
+    return { buffer: this.#slab.buffer, start: at, end: at + end - start }
+  }
+
   /** Adds a QoS 0 frame to the run that it lies behind. */
-  #join (frame: Frame, credit: number): boolean {
+  #join (frame: Frame, version: ProtocolVersion, seq: number, credit: number): boolean {
     const run = this.#run
     if (run === undefined || run.state !== 'queued' || run.buffer !== frame.buffer || run.end !== frame.start) return false
+    if (run.version !== version || run.first + run.messages !== seq) return false
     if (!this.#options.outbox.extend(this.#source, run, frame.end)) return false
     run.credit += credit
     return true
@@ -278,7 +315,7 @@ export class Intake {
 
 /** @throws `FST_MQTT_WORKER_TOPIC` */
 export function assertPermitted (permits: (absoluteTopic: string) => boolean, topic: string): void {
-  if (!permits(topic)) throw FST_MQTT_WORKER_TOPIC('workers.topics does not let workers publish to this topic')
+  if (!permits(topic)) throw FST_MQTT_WORKER_TOPIC(NOT_PERMITTED)
 }
 
 /** @throws MalformedPacket where it is no memory of its own, which the worker could change after it has been looked at */
@@ -287,13 +324,21 @@ function readMemory ({ buffer, used = buffer.byteLength }: PublishMessage): Buff
   return Buffer.from(buffer, 0, used)
 }
 
+const NOTHING: readonly number[] = []
+
+function isNumber (value: unknown): boolean {
+  return typeof value === 'number' && !Number.isNaN(value)
+}
+
 /** Goes along an ascending list of publishes, each with what belongs to it. */
 class Marks {
   readonly #list: readonly number[]
   readonly #stride: 1 | 2
   #at = 0
 
-  constructor (list: readonly number[] = [], stride: 1 | 2) {
+  /** @throws MalformedPacket */
+  constructor (list: readonly number[] = NOTHING, stride: 1 | 2) {
+    if (list !== NOTHING && !(Array.isArray(list) && list.every(isNumber))) throw new MalformedPacket('Marks that are no numbers')
     this.#list = list
     this.#stride = stride
   }

@@ -18,6 +18,8 @@ export interface WorkerPortOptions extends IntakeOptions {
   readonly maxBytes: number
   /** Up to here QoS 0 counts as done for the worker when it is handed over. */
   readonly window: number
+  /** The filters of `workers.topics`. */
+  readonly topics?: readonly string[] | undefined
   /** Sends a request among what a source publishes. */
   readonly request: (source: Source, topic: string, payload: unknown, options: RequestOptions) => Promise<Message>
   /** The routes that have a name. */
@@ -69,11 +71,18 @@ export class WorkerPort {
     })
   }
 
+  /** How many publishes were taken. */
+  get taken (): number {
+    return this.#intake.taken
+  }
+
   /** Gives the worker its port; what comes out of it again is left. */
   bind (port: MessagePort): void {
-    const { prefix, version, maxBytes, window } = this.#options
+    const { prefix, version, maxBytes, window, topics, routes } = this.#options
     this.#port = port
-    this.#post({ type: 'hello', protocol: PROTOCOL, prefix, version: version(), maxBytes, window, routes: this.#options.routes() })
+    this.#post({
+      type: 'hello', protocol: PROTOCOL, prefix, version: version(), maxBytes, window, ...(topics !== undefined && { topics }), routes: routes()
+    })
     port.on('message', message => this.receive(message))
     // Not the worker's 'exit': that may come before the last of its messages, and this never does.
     port.on('close', () => this.end())

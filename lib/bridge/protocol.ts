@@ -20,8 +20,20 @@ export const MARK = 'fastify-multimqtt'
 /** Where `setEnvironmentData` keeps an {@link Environment}. */
 export const ENVIRONMENT_KEY = `${MARK}/${PROTOCOL}`
 
-/** The BroadcastChannel for {@link SpareMessage}. */
+/** The BroadcastChannel for {@link SpareMessage}. Only hubs listen: what is said there by one worker must not lie in the memory of another. */
 export const SPARE_CHANNEL = ENVIRONMENT_KEY
+
+/** The BroadcastChannel for {@link OpenedMessage}. Only workers listen that have not been answered. */
+export const NEWS_CHANNEL = `${ENVIRONMENT_KEY}/news`
+
+/** What both sides say of a topic outside `workers.topics`. */
+export const NOT_PERMITTED = 'workers.topics does not let workers publish to this topic'
+
+/** Milliseconds on a clock that is the same in all threads and is never set. */
+export function clock (): number {
+  const [seconds, nanoseconds] = process.hrtime()
+  return seconds * 1_000 + nanoseconds / 1e6
+}
 
 /** What a thread tells the workers that it spawns: who owns the connection of each namespace. */
 export type Environment = ReadonlyMap<string, ConnectionHint>
@@ -73,8 +85,8 @@ export interface PublishMessage extends Layout {
   /** The number of the first frame. A worker numbers its publishes from 0 on, without a gap. */
   readonly first: number
   readonly count: number
-  /** `number, milliseconds` of those that have a timeout of their own, in order. */
-  readonly timeouts?: readonly number[]
+  /** `number, time` of those that have a deadline of their own, in order: by {@link clock}, since it counts from the call; 0 for never. */
+  readonly deadlines?: readonly number[]
   /** Numbers of those whose topic has no prefix before it; told as long as `hello` has not come, in order. */
   readonly absolute?: readonly number[]
   /** Numbers of those that may be aborted, in order. */
@@ -124,6 +136,8 @@ export interface HelloMessage extends Layout {
   readonly maxBytes: number
   /** Up to here QoS 0 counts as done when it is handed over. */
   readonly window: number
+  /** `workers.topics`: the filters that cover what the worker may publish to; all topics without. */
+  readonly topics?: readonly string[]
   readonly routes: readonly RouteShape[]
 }
 
@@ -201,8 +215,37 @@ export interface ClosedMessage {
   readonly message: string
 }
 
+/** Main to worker, in place of `hello`, and the same in every PROTOCOL: the worker speaks another one than this. */
+export interface MismatchMessage {
+  readonly type: 'mismatch'
+  readonly protocol: number
+}
+
 export type MainMessage =
-  HelloMessage | VersionMessage | RoutesMessage | SettledMessage | ReplyMessage | UnansweredMessage | ClosedMessage
+  HelloMessage | VersionMessage | RoutesMessage | SettledMessage | ReplyMessage | UnansweredMessage | ClosedMessage | MismatchMessage
+
+/** A hub, by way of a BroadcastChannel of its own: this connection can be found in this thread from now on. */
+export interface OpenedMessage {
+  readonly ns: typeof MARK
+  readonly protocol: typeof PROTOCOL
+  readonly namespace: string
+  readonly opened: number
+}
+
+/** In which thread a connection of this namespace has come up, or undefined. */
+export function openedIn (value: unknown, wanted: string): number | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const { ns, protocol, namespace, opened } = value as Partial<OpenedMessage>
+  return ns === MARK && protocol === PROTOCOL && namespace === wanted ? opened : undefined
+}
+
+/** The port in a handshake of another version of the package, and which it speaks; or undefined. */
+export function foreignHandshake (value: unknown): Pick<Handshake, 'port'> & { protocol: number } | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const { ns, protocol, port } = value as { ns?: unknown, protocol?: unknown, port?: Partial<MessagePort> }
+  const isForeign = ns === MARK && typeof protocol === 'number' && protocol !== PROTOCOL && typeof port?.postMessage === 'function'
+  return isForeign ? { protocol, port: port as MessagePort } : undefined
+}
 
 /** True for a handshake that this version of the package has to answer. */
 export function isHandshake (value: unknown): value is Handshake {

@@ -3,7 +3,7 @@ import { MalformedPacket } from '../wire/malformed.ts'
 import { addPrefix } from '../topics/prefix.ts'
 import type { Message, RequestOptions } from '../types/index.ts'
 import { errorShape } from './answers.ts'
-import type { ReplyMessage, RequestMessage, UnansweredMessage } from './protocol.ts'
+import { NOT_PERMITTED, type ReplyMessage, type RequestMessage, type UnansweredMessage } from './protocol.ts'
 
 export interface WorkerRequestsOptions {
   readonly prefix: string
@@ -20,6 +20,8 @@ export interface WorkerRequestsOptions {
 export class WorkerRequests {
   readonly #options: WorkerRequestsOptions
   readonly #running = new Map<number, AbortController>()
+  /** The number that the worker's next request has at least. */
+  #next = 0
 
   constructor (options: WorkerRequestsOptions) {
     this.#options = options
@@ -31,12 +33,15 @@ export class WorkerRequests {
 
   /** @throws MalformedPacket */
   take ({ id, topic, payload, options }: RequestMessage): void {
-    if (typeof id !== 'number' || typeof topic !== 'string' || typeof options !== 'object' || options === null || this.#running.has(id)) {
+    if (typeof id !== 'number' || typeof topic !== 'string' || typeof options !== 'object' || options === null) {
       throw new MalformedPacket('A request that cannot be read')
     }
+    // Said before: a worker says everything once more in the next port, as long as it has no answer.
+    if (id < this.#next) return
+    this.#next = id + 1
     const { prefix, permits, request } = this.#options
     if (permits?.(options.absolute === true ? topic : addPrefix(prefix, topic)) === false) {
-      this.#fail(id, FST_MQTT_WORKER_TOPIC('workers.topics does not let workers publish to this topic'))
+      this.#fail(id, FST_MQTT_WORKER_TOPIC(NOT_PERMITTED))
       return
     }
     const cancel = new AbortController()

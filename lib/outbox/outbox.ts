@@ -101,6 +101,18 @@ export class Outbox {
     if (this.messages + messages > maxMessages) return `The outbox holds ${this.messages} messages (outbox.maxMessages is ${maxMessages})`
     if (this.bytes + bytes > maxBytes) return `The outbox holds ${this.bytes} bytes (outbox.maxBytes is ${maxBytes})`
     if (source.bytes + bytes > source.maxBytes) return `${source.name} has ${source.bytes} bytes unconfirmed (at most ${source.maxBytes})`
+    return source.threadId === undefined ? undefined : this.#unfair(source, messages, bytes)
+  }
+
+  /** A worker may have twice as much as is free: so there is always something left for the next one, however many they are. */
+  #unfair (source: Source, messages: number, bytes: number): string | undefined {
+    const { maxMessages, maxBytes } = this.#options
+    if (messages > 0 && source.messages + messages > 2 * (maxMessages - this.messages)) {
+      return `${source.name} has ${source.messages} messages unconfirmed, and the rest of outbox.maxMessages (${maxMessages}) is for others`
+    }
+    if (bytes > 0 && source.bytes + bytes > 2 * (maxBytes - this.bytes)) {
+      return `${source.name} has ${source.bytes} bytes unconfirmed, and the rest of outbox.maxBytes (${maxBytes}) is for others`
+    }
     return undefined
   }
 

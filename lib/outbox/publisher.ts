@@ -113,11 +113,12 @@ export class Publisher {
 
   #publish (topic: string, payload: unknown, options: CheckedPublishOptions): Promise<PublishResult> {
     const { qos = 0, retain = false, signal } = options
-    if (signal?.aborted === true) throw aborted('publish', signal)
     const version = this.#version()
     const name = this.#topics.encode(topic, options.absolute === true)
     const bytes = toPayload(payload)
     const properties = options.properties === undefined ? null : encodeProperties(options.properties)
+    // Behind the last of the caller's code: a toJSON or a getter may abort it.
+    if (signal?.aborted === true) throw aborted('publish', signal)
     if (properties !== null && version < 5) this.#onUnsendable()
     const length = payloadLength(bytes)
     const size = publishLength(name.length, length, qos, version, properties)
@@ -157,11 +158,11 @@ export class Publisher {
   /** What is wrong is refused before hooks see it, and again behind them. */
   #hooked (topic: string, payload: unknown, options: CheckedPublishOptions, hooks: PublishHooks, call: HookCall | undefined): Promise<PublishResult> {
     const { qos = 0, retain = false, absolute = false, signal } = options
-    if (signal?.aborted === true) throw aborted('publish', signal)
     const version = this.#version()
     const name = this.#topics.encode(topic, absolute)
     const bytes = toPayload(payload)
     const properties = copyProperties(options.properties)
+    if (signal?.aborted === true) throw aborted('publish', signal)
     const size = publishLength(name.length, payloadLength(bytes), qos, version, encodeProperties(properties))
     const refusal = this.#outbox.refusal(this.#source, qos, 1, size)
     if (refusal !== undefined) return this.#refuse(refusal)
@@ -199,6 +200,9 @@ export class Publisher {
       passage.hold(this.#source, delivery)
       this.#outbox.hold(this.#source, delivery, this.#isInner)
       waiting.then(() => this.#release(passage, delivery, record), error => this.#outbox.abandon(delivery, thrownByHook(error)))
+      // By a hook, before it first waited.
+      const { signal } = options
+      if (signal?.aborted === true) this.#outbox.abandon(delivery, aborted('publish', signal))
     })
     if (record !== undefined) promise.catch(() => record.drop())
     return promise

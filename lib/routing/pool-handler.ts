@@ -57,12 +57,20 @@ function validate (pool: PoolLike, options: PoolHandlerOptions): string | undefi
 function toTask (message: Message): PoolTask & { payload: Uint8Array<ArrayBuffer> } {
   const { topic, params, body, qos, retain, properties } = message
   const payload = new Uint8Array(message.payload)
-  return { topic, params, payload, body: body === message.payload ? payload : exact(body), qos, retain, properties: toProperties(properties) }
+  return {
+    topic, params: exactParams(params), payload, body: body === message.payload ? payload : exact(body), qos, retain, properties: toProperties(properties)
+  }
 }
 
 function toProperties (properties: ReceivedProperties): PublishProperties {
   const { correlationData } = properties
   return correlationData === undefined ? properties : { ...properties, correlationData: new Uint8Array(correlationData) }
+}
+
+/** What a converter has made may be a view on memory that holds other things, too. */
+function exactParams (params: Message['params']): Message['params'] {
+  if (!Object.values(params).some(value => value instanceof Uint8Array)) return params
+  return Object.fromEntries(Object.entries(params).map(([name, value]) => [name, exact(value)])) as Message['params']
 }
 
 function exact (value: unknown): unknown {

@@ -8,6 +8,11 @@ export interface Frame {
   end: number
 }
 
+// A subclass, or an own property, can say anything about the length of a view; the engine cannot.
+const { get: trueLength } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length') as {
+  get: (this: Uint8Array) => number
+}
+
 /** Up to here a loop over bytes beats the call of `set`. */
 const LOOP_LIMIT = 48
 
@@ -34,7 +39,7 @@ export function publishLength (
 
 /** How many bytes a payload takes on the wire. */
 export function payloadLength (payload: string | Uint8Array): number {
-  return typeof payload === 'string' ? Buffer.byteLength(payload) : payload.length
+  return typeof payload === 'string' ? Buffer.byteLength(payload) : trueLength.call(payload)
 }
 
 /**
@@ -67,11 +72,6 @@ export function encodePublish (
   // A frame whose bytes are not what its header says would hand the next one's bytes to this one's subscribers.
   if (p !== end) throw mismatch()
   return end
-}
-
-// A subclass, or an own property, can say anything about the length of a view; the engine cannot.
-const { get: trueLength } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length') as {
-  get: (this: Uint8Array) => number
 }
 
 function writeBytes (target: Buffer, offset: number, bytes: Uint8Array, length: number): number {

@@ -4,9 +4,9 @@ import { EventEmitter } from 'node:events'
 import { getEnvironmentData, MessageChannel } from 'node:worker_threads'
 import { ENVIRONMENT_KEY, MARK, PROTOCOL, type Environment } from '../../lib/bridge/protocol.ts'
 import { defineTopic, getMqtt, mqtt } from '../../workers/index.ts'
-import { waitFor } from '../support/events.ts'
+import { nextEvent, waitFor } from '../support/events.ts'
 import { Station } from './station.ts'
-import { Puppet, run } from './threads.ts'
+import { endOf, Puppet, run, spawn } from './threads.ts'
 
 const OK = { reasonCode: 0 }
 
@@ -101,6 +101,57 @@ t.test('attach takes our handshakes and leaves everything else alone', async t =
   t.equal(station.bridge.workers, 1)
   port1.close()
   await waitFor(() => station.bridge.workers === 0, 'the port to close')
+})
+
+t.test('attach lets go: of a worker when it has ended, of a pool when the application closes', async t => {
+  const station = new Station()
+  const worker = spawn('awaited', { topic: 'a', count: 1, qos: 1 })
+  const pool = new EventEmitter()
+  station.bridge.attach(worker)
+  station.bridge.attach(pool)
+  t.equal(worker.listenerCount('message'), 1)
+  await endOf(worker)
+  t.equal(worker.listenerCount('message'), 0)
+  t.equal(pool.listenerCount('message'), 1)
+  await station.close()
+  t.equal(pool.listenerCount('message'), 0)
+  t.same(station.topics, ['a/0'])
+})
+
+t.test('a worker that asks twice is answered once, and its other port is closed', async t => {
+  const station = new Station()
+  t.teardown(() => station.close())
+  const pool = new EventEmitter()
+  station.bridge.attach(pool)
+  const ports = [1, 2].map(() => {
+    const { port1, port2 } = new MessageChannel()
+    pool.emit('message', { ns: MARK, protocol: PROTOCOL, namespace: '', client: 'twice', threadId: 1, port: port2 })
+    return port1
+  })
+  await nextEvent(ports[1]!, 'close')
+  t.equal(station.bridge.workers, 1)
+  ports[0]!.close()
+})
+
+t.test('a worker with another version of the package is told so, and its port is closed', async t => {
+  const station = new Station()
+  t.teardown(() => station.close())
+  const { port1, port2 } = new MessageChannel()
+  const said: unknown[] = []
+  port1.on('message', message => { said.push(message) })
+  process.emit('workerMessage', { ns: MARK, protocol: 99, namespace: '', client: 'x', threadId: 7, port: port2 }, 7)
+  await nextEvent(port1, 'close')
+  t.same(said, [{ type: 'mismatch', protocol: PROTOCOL }])
+  t.equal(station.bridge.workers, 0)
+})
+
+t.test('nobody of that namespace: the port of the handshake is closed', async t => {
+  const station = new Station()
+  t.teardown(() => station.close())
+  const { port1, port2 } = new MessageChannel()
+  process.emit('workerMessage', { ns: MARK, protocol: PROTOCOL, namespace: 'nowhere', client: 'x', threadId: 7, port: port2 }, 7)
+  await nextEvent(port1, 'close')
+  t.equal(station.bridge.workers, 0)
 })
 
 t.test('the application\'s own thread is no worker', async t => {

@@ -59,6 +59,10 @@ t.test('what cannot be read closes the port it came through and hurts nobody els
     'fewer frames than said': message([good], { count: 3 }),
     'out of turn': message([good], { first: 5 }),
     'no version': message([good], { version: 9 as never }),
+    'marks that are no list': message([good], { deadlines: 7 as never }),
+    'marks that are no numbers': message([good], { deadlines: [0, 1n as never] }),
+    'marks of what is not here': message([good], { abortable: ['x' as never] }),
+    'marks that are not a number': message([good], { absolute: [NaN] }),
     'a prefix longer than the topic': message([good], { prefix: 'goodness' })
   }
   for (const [name, data] of Object.entries(bad)) {
@@ -76,6 +80,80 @@ t.test('what cannot be read closes the port it came through and hurts nobody els
       t.ok(station.topics.every(topic => topic === 'good' || topic === 'bystander'), String(station.topics))
       t.equal(station.bridge.workers, 1)
     })
+  }
+})
+
+t.test('where workers are limited, what they encode themselves cannot hang up on everybody', async t => {
+  const withProperties = (block: number[]): Buffer => Buffer.from([0x30, 8 + block.length, 0, 4, ...Buffer.from('ok/a'), block.length, ...block, 120])
+  const withTopic = (topic: Buffer): Buffer => Buffer.from([0x30, 4 + topic.length, 0, topic.length, ...topic, 0, 120])
+  t.test('the port is closed', async t => {
+    const bad: Record<string, Buffer> = {
+      'a wildcard': withTopic(Buffer.from('ok/#')),
+      NUL: withTopic(Buffer.from('ok/\0')),
+      'a control character': withTopic(Buffer.from('ok/\n')),
+      'not UTF-8': withTopic(Buffer.from([...Buffer.from('ok/'), 0xff, 0xfe])),
+      'an unknown property': withProperties([0x7f, 1]),
+      'a topic alias': withProperties([0x23, 0, 5]),
+      'a subscription identifier': withProperties([0x0b, 5]),
+      'a property twice': withProperties([1, 1, 1, 1]),
+      'a property that is cut off': withProperties([2, 0])
+    }
+    for (const [name, one] of Object.entries(bad)) {
+      const { station, port } = open(t, { permits: topic => topic.startsWith('ok/') })
+      const closed = nextEvent(port, 'close')
+      port.postMessage(message([one]))
+      await closed
+      t.equal(station.logged.length, 1, name)
+      t.same(station.topics, [], name)
+    }
+  })
+
+  t.test('what a publish would not be given is refused alone', async t => {
+    const { station, port, said } = open(t, { permits: topic => topic.startsWith('ok/') })
+    port.postMessage(message([withProperties([3, 0, 1, 10]), withProperties([8, 0, 1, 35]), withProperties([3, 0, 1, 97])]))
+    await station.link.until(1)
+    await waitFor(() => said.some(({ type }) => type === 'settled'), 'the answer')
+    t.match(said.find(({ type }) => type === 'settled'), { failed: [{ first: 0, code: 'FST_MQTT_PROPERTY' }, { first: 1, code: 'FST_MQTT_PROPERTY' }] })
+    t.match(station.received, [{ topic: 'ok/a', properties: { contentType: 'a' } }])
+    port.close()
+  })
+})
+
+t.test('QoS 0 that waits for a connection does so together', async t => {
+  const { station, port } = open(t, { offline: true })
+  const small = frame('small')
+  let first = 0
+  const say = (frames: Buffer[]): void => {
+    port.postMessage(message(frames, { first }))
+    first += frames.length
+  }
+  for (let turn = 0; turn < 100; turn++) say([small, small, small])
+  say([frame('large', { payload: 'x'.repeat(200) }), small, frame('kept', { retain: true }), frame('one', { qos: 1 }), small])
+  await waitFor(() => station.outbox.messages === 305, 'all to be taken')
+  const writes: number[] = []
+  const send = station.link.send.bind(station.link)
+  station.link.send = (packets, done) => { writes.push(packets.length); send(packets, done) }
+  station.connect()
+  await station.link.until(305)
+  t.same(station.topics.slice(300), ['large', 'small', 'kept', 'one', 'small'], 'in order')
+  t.equal(writes[0], 5, 'three hundred of a hundred turns lie next to each other')
+  await waitFor(() => station.outbox.messages === 0, 'the answers')
+  t.equal(station.outbox.counters.published, 305)
+  port.close()
+})
+
+t.test('one that is over the limit of the broker takes none of its turn along', async t => {
+  for (const early of [true, false]) {
+    const { station, port } = open(t, { offline: true })
+    if (!early) station.connect({ maximumPacketSize: 150 })
+    port.postMessage(message([frame('a'), frame('large', { payload: 'x'.repeat(200) }), frame('b'), frame('end', { qos: 1 })]))
+    if (early) {
+      await waitFor(() => station.outbox.messages === 4, 'all to be taken')
+      station.connect({ maximumPacketSize: 150 })
+    }
+    await station.link.until(3)
+    t.same(station.topics, ['a', 'b', 'end'])
+    port.close()
   }
 })
 

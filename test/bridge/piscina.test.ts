@@ -41,17 +41,24 @@ t.test('a thread that never turns its event loop gets its answers, and its room 
   t.equal(station.outbox.counters.refused, 0)
 })
 
-t.test('a pool whose threads come and go', async t => {
-  const station = new Station()
-  const pool = new Piscina({ filename, ...PLAIN, minThreads: 0, maxThreads: 2, idleTimeout: 0 })
-  t.teardown(() => station.close())
-  t.teardown(() => pool.destroy())
-  for (let i = 0; i < 4; i++) {
-    await Promise.all([1, 2].map(() => pool.run({ topic: 't', count: 10 }, { name: 'unawaited' })))
-  }
-  await station.link.until(80)
-  t.equal(station.received.length, 80)
-})
+for (const atomics of ['sync', 'async', 'disabled'] as const) {
+  t.test(`a pool whose idle threads are recycled, atomics: ${atomics}`, async t => {
+    const station = new Station()
+    const pool = new Piscina({ filename, ...PLAIN, atomics, minThreads: 0, maxThreads: 2, idleTimeout: 0 })
+    t.teardown(() => station.close())
+    t.teardown(() => pool.destroy())
+    const seen = new Set<number>()
+    for (let i = 0; i < 4; i++) {
+      await Promise.all([1, 2].map(() => pool.run({ topic: 't', count: 10, qos: i % 2 as 0 | 1 }, { name: 'unawaited' })))
+      for (const { threadId } of pool.threads) seen.add(threadId)
+      await waitFor(() => pool.threads.length === 0, 'the end of the idle threads')
+    }
+    await station.link.until(80)
+    t.equal(station.received.length, 80)
+    t.comment(`${seen.size} threads`)
+    await waitFor(() => station.bridge.workers === 0 && station.outbox.messages === 0, 'nothing to be left of them')
+  })
+}
 
 t.test('abort and destroy', async t => {
   const station = new Station()

@@ -14,7 +14,7 @@ import type { Burst, Told } from './fixtures/tasks.ts'
 import { Station, type StationOptions } from './station.ts'
 import { endOf, PLAIN, run, spawn } from './threads.ts'
 
-/* Contract section 5: workers' publishes pass onPublish, too. */
+/* Workers' publishes pass onPublish, too. */
 
 const filename = new URL('./fixtures/tasks.js', import.meta.url).href
 const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve) })
@@ -244,7 +244,7 @@ t.test('hooks that are not over when the worker is', async t => {
 })
 
 t.test('deadline, abort, and a full outbox', async t => {
-  const { station: main, hooks } = station(t, { window: 0, timeout: 0, limits: { maxMessages: 5 } })
+  const { station: main, hooks } = station(t, { window: 0, timeout: 0, limits: { maxMessages: 7 } })
   const worker = client(t, main)
   await worker.ready()
   let calls = 0

@@ -111,7 +111,8 @@ export class Station {
     if (!offline) this.connect()
   }
 
-  connect (): void {
+  /** @param limits what the broker says of itself besides */
+  connect (limits: Partial<ConnectInfo> = {}): void {
     this.link.open(this.version)
     const info: ConnectInfo = {
       version: this.version,
@@ -120,7 +121,8 @@ export class Station {
       maximumPacketSize: 268_435_460,
       maximumQoS: 2,
       retainAvailable: true,
-      subscriptionIdentifiers: true
+      subscriptionIdentifiers: true,
+      ...limits
     }
     this.outbox.attach(this.link, info)
   }

@@ -24,7 +24,7 @@ t.test('QoS 0 that was done when it was handed over is taken, whatever else the 
   const station = new Station({ offline: true, limits: { maxMessages: 10 } })
   t.teardown(() => station.close())
   const full = await run('awaited', { topic: 'full', count: 12, qos: 1, timeout: 50 }) as unknown[]
-  t.equal(full.filter(outcome => (outcome as { code?: string }).code === 'FST_MQTT_OUTBOX_FULL').length, 2)
+  t.equal(full.filter(outcome => (outcome as { code?: string }).code === 'FST_MQTT_OUTBOX_FULL').length, 5)
   t.equal(await run('inTurns', { topic: 'small', count: 2_000, qos: 0 }), 2_000)
   station.connect()
   await station.link.until(2_000)

@@ -75,13 +75,16 @@ t.test('requests from workers', { skip: mosquittoMissing() }, t => {
   })
 
   t.test('a worker that is gone before its answer leaves nothing behind', async t => {
-    const { app, run } = await stage(t)
+    const { app, pool } = await stage(t)
     let answered = 0
     const gates = new Gates()
     app.mqtt.topic('slow', async () => { await gates.wait('slow'); answered++ })
     await connect(app)
-    await t.rejects(run('askAndExit', 'slow'))
+    const ending = new AbortController()
+    const gone = t.rejects(pool.run({ topic: 'slow' }, { name: 'ask', signal: ending.signal }))
     await gates.entered('slow')
+    ending.abort()
+    await gone
     gates.open('slow')
     await waitFor(() => answered === 1 && app.mqtt.status().outbox.messages === 0, 'the answer')
     await waitFor(() => app.mqtt.status().workers <= 1, 'the end of the port')

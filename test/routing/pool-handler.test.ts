@@ -200,6 +200,17 @@ for (const name of NAMES) {
     t.strictSame((seen.results as Described[]).map(({ task }) => task.params), [{ value: { text: 'high' } }])
   })
 
+  t.test(`${name}: P24, a converter's bytes cross without their neighbours`, async t => {
+    const hex = { pattern: /[0-9a-f]+/, parse: (text: string) => Buffer.from(text, 'hex'), format: String }
+    const { app } = await buildApp(t, { embedded: true, converters: { hex } })
+    let task: { params: { id: Uint8Array } } | undefined
+    app.mqtt.topic('device/<hex:id>', poolHandler({ run: async given => { task = structuredClone(given) as typeof task } }))
+    await connect(app)
+    await app.mqtt.publish('device/cafe01', '', { qos: 1 })
+    await waitFor(() => task !== undefined, 'the task')
+    t.equal(task!.params.id.buffer.byteLength, 3)
+  })
+
   t.test(`${name}: a full queue`, async t => {
     const { pool, cells } = startPool(t, name, { maxQueue: 2 })
     const { app, results, errors } = await embedded(t, pool, 'gated')

@@ -114,6 +114,15 @@ t.test('a payload that lies about its length does not become a frame', async t =
   t.throws(() => encodeWith(new Uint8Array(2000), 2000), RangeError)
 })
 
+t.test('a payload is as long as the engine says', async t => {
+  class Liar extends Uint8Array {
+    override get length (): number { return claimed }
+  }
+  let claimed = 10
+  const liar = new Liar(10)
+  for (claimed of [-5, -1, 0.5, 3, 300, NaN]) t.equal(payloadLength(liar), 10, String(claimed))
+})
+
 t.test('what MQTT cannot say is refused before it is built', async t => {
   t.equal(publishLength(10, 268_435_445, 0, 4, null), 268_435_460)
   t.throws(() => publishLength(10, 268_435_446, 0, 4, null), { code: 'FST_MQTT_PAYLOAD' })

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { MessageChannel } from 'node:worker_threads'
 import type { MqttError } from '../../lib/errors.ts'
-import type { PublishOptions } from '../../lib/types/index.ts'
+import type { Message, PublishOptions, PublishProperties } from '../../lib/types/index.ts'
 import { WorkerClient } from '../../workers/client.ts'
 import { Station, type StationOptions } from '../bridge/station.ts'
 import { waitFor, withinTime } from '../support/events.ts'
@@ -95,6 +95,38 @@ t.test('bad input is refused for its caller alone, before anything is sent', asy
   t.ok(station.received.every(({ topic, payload }) => topic === 'bystander' && payload === 'fine'))
 })
 
+t.test('P24: of a request and its answer nothing but their own bytes cross', async t => {
+  let asked: Uint8Array | undefined
+  const { client, accept } = connect(t, {
+    request: async (_source, _topic, payload) => {
+      asked = payload as Uint8Array
+      return { topic: 'reply/x', absoluteTopic: 'reply/x', payload: Buffer.from('tiny'), qos: 0, retain: false, dup: false, properties: { correlationData: Buffer.from('12345678') } } as Message
+    }
+  })
+  accept()
+  const reply = await client.request('ask', Buffer.from('tiny'))
+  t.equal(asked!.buffer.byteLength, 4, 'the request')
+  t.equal(reply.payload.buffer.byteLength, 4, 'the answer')
+  t.equal(reply.properties.correlationData!.buffer.byteLength, 8, 'its correlation data')
+})
+
+t.test('a view that lies about its length hurts nobody', async t => {
+  class Odd extends Uint8Array {
+    override get length (): number { return claimed }
+  }
+  let claimed = 10
+  for (claimed of [-5, -1, 0.5, 3, 100, NaN]) {
+    const { client, station, accept } = connect(t)
+    accept()
+    await client.ready()
+    const odd = client.publish('odd', new Odd(10), { qos: 1 }).catch((error: MqttError) => error.code)
+    await client.publish('bystander', 'x', { qos: 1 })
+    await odd
+    t.same(station.logged, [], String(claimed))
+    t.match(station.received.filter(({ topic }) => topic === 'bystander'), [{ payload: 'x' }])
+  }
+})
+
 t.test('the caller\'s memory is copied at once and never detached', async t => {
   const { client, station, accept } = connect(t)
   accept()
@@ -151,16 +183,69 @@ t.test('a full outbox refuses what does not fit, and takes what does', async t =
   accept()
   await client.ready()
   const all = Promise.allSettled(Array.from({ length: 30 }, (_, i) => client.publish(`t/${i}`, 'x')))
-  await waitFor(() => station.outbox.counters.refused === 20, 'refusals')
+  await waitFor(() => station.outbox.counters.refused === 23, 'refusals')
   station.connect()
   const results = await all
-  t.ok(results.slice(0, 10).every(({ status }) => status === 'fulfilled'))
-  for (const result of results.slice(10)) {
-    t.match(result, { status: 'rejected', reason: { code: 'FST_MQTT_OUTBOX_FULL', maybeSent: false } })
+  t.ok(results.slice(0, 7).every(({ status }) => status === 'fulfilled'), 'as long as it has not twice as much as is left')
+  for (const result of results.slice(7)) {
+    t.match(result, { status: 'rejected', reason: { code: 'FST_MQTT_OUTBOX_FULL', maybeSent: false, message: /for others/ } })
   }
-  t.equal(station.received.length, 10)
+  t.equal(station.received.length, 7)
   t.equal(station.outbox.bytes, 0)
   t.equal(station.outbox.messages, 0)
+})
+
+for (const what of ['messages', 'bytes'] as const) {
+  t.test(`one worker cannot take all the room: ${what}`, async t => {
+    const limits = what === 'messages' ? { maxMessages: 1000 } : { maxBytes: 1_000_000 }
+    const size = what === 'messages' ? 1 : 1_000
+    const station = new Station({ limits, offline: true, window: 0 })
+    t.teardown(() => station.close())
+    const held: number[] = []
+    for (let i = 0; i < 4; i++) {
+      const { port1, port2 } = new MessageChannel()
+      t.teardown(() => port1.close())
+      const client = new WorkerClient(port1)
+      station.bridge.accept(port2, i)
+      const before = station.outbox.messages
+      const refused = station.outbox.counters.refused
+      for (let n = 0; n < 2_000; n++) client.publish('t', Buffer.alloc(size), { qos: 1 }).catch(() => {})
+      await waitFor(() => station.outbox.messages + station.outbox.counters.refused - before - refused === 2_000, 'all to be judged')
+      held.push(station.outbox.messages - before)
+    }
+    t.comment(held.join(', '))
+    t.ok(held.every(count => count > 10), 'each has some')
+    t.ok(station.outbox.messages > 900, 'and most of the room is used')
+    const main = station.outbox.createSource('main')
+    const free = what === 'messages' ? 1000 - station.outbox.messages : 1
+    t.equal(station.outbox.refusal(main, 1, free, 1), undefined, 'the application may have all of the rest')
+  })
+}
+
+t.test('tiny publishes that nobody awaits fill no memory: what waits for its answer counts more than its bytes', async t => {
+  const { client, accept } = connect(t, { maxBytes: 100_000, offline: true })
+  accept()
+  await client.ready()
+  let refused = 0
+  for (let n = 0; n < 1_000; n++) client.publish('t', 'x', { qos: 1 }).catch(({ code }: MqttError) => { if (code === 'FST_MQTT_OUTBOX_FULL') refused++ })
+  await waitFor(() => refused > 0, 'refusals')
+  t.comment(`${1_000 - refused} taken`)
+  t.ok(1_000 - refused < 200)
+  t.equal(await client.publish('t', 'x').then(() => 'taken', ({ code }: MqttError) => code), 'FST_MQTT_OUTBOX_FULL')
+})
+
+t.test('workers.topics binds QoS 0, too', async t => {
+  const topics = ['p/ok/#', 'elsewhere']
+  const { client, station, accept } = connect(t, { prefix: 'p', topics, permits: topic => topic.startsWith('p/ok/') || topic === 'elsewhere' })
+  accept()
+  await client.ready()
+  const refused = { code: 'FST_MQTT_WORKER_TOPIC', statusCode: 403, maybeSent: false }
+  t.match(await failure(client.publish('forbidden', 'x')), refused)
+  t.match(await failure(client.publish('ok/a', 'x', { absolute: true })), refused)
+  t.match(await failure(client.publish('forbidden', 'x', { qos: 1 })), refused)
+  await client.publish('ok/a', 'x')
+  await client.publish('elsewhere', 'x', { absolute: true, qos: 1 })
+  t.same(station.topics, ['p/ok/a', 'elsewhere'])
 })
 
 t.test('an aborted publish rejects with the reason, and is taken off the queue', async t => {
@@ -179,6 +264,38 @@ t.test('an aborted publish rejects with the reason, and is taken off the queue',
   station.connect()
   await kept
   t.same(station.received.map(({ payload }) => payload), ['kept'])
+})
+
+t.test('a signal that is aborted in the course of the call', async t => {
+  const { client, station, accept } = connect(t)
+  accept()
+  await client.ready()
+  const inPayload = new AbortController()
+  const inProperties = new AbortController()
+  const payload = { toJSON: () => { inPayload.abort(new Error('why')); return 1 } }
+  const properties = { get contentType () { inProperties.abort(new Error('why')); return 'text/plain' } }
+  const aborted = { code: 'FST_MQTT_ABORTED', maybeSent: false, cause: { message: 'why' } }
+  t.match(await failure(client.publish('a', payload, { qos: 1, signal: inPayload.signal })), aborted)
+  t.match(await failure(client.publish('a', 'x', { qos: 1, signal: inProperties.signal, properties })), aborted)
+  await client.publish('b', 'x', { qos: 1 })
+  t.same(station.topics, ['b'])
+})
+
+t.test('a timeout of its own counts from the call', async t => {
+  const { client, station, accept } = connect(t)
+  const start = performance.now()
+  const early = failure(client.publish('early', 'x', { qos: 1, timeout: 50 }))
+  const later = client.publish('later', 'x', { qos: 1, timeout: 60_000 })
+  const none = client.publish('none', 'x', { qos: 2, timeout: 0 })
+  t.match(await early, { code: 'FST_MQTT_TIMEOUT', maybeSent: true }, 'while nobody has answered')
+  t.ok(performance.now() - start < 3_000)
+  accept()
+  await Promise.all([later, none])
+  t.same(station.topics, ['later', 'none'], 'whoever takes it too late does not send it')
+  station.link.answers = false
+  const unconfirmed = client.publish('unconfirmed', 'x', { qos: 1, timeout: 50 })
+  t.match(await failure(unconfirmed), { code: 'FST_MQTT_TIMEOUT', maybeSent: true })
+  station.link.release()
 })
 
 t.test('deadlines: the connection\'s, one\'s own, and none', async t => {
@@ -284,4 +401,64 @@ t.test('1 000 publishes of all kinds come out in the order in which they were ma
   t.same(station.received.map(({ payload }) => parseInt(payload)), Array.from({ length: 1000 }, (_, i) => i))
   t.equal(station.outbox.messages, 0)
   t.equal(station.outbox.bytes, 0)
+})
+
+t.test('a request before anybody has answered: what it was called with, in its place, and once', async t => {
+  const asked: Array<{ ahead: number, properties: PublishProperties }> = []
+  const { client, station, accept } = connect(t, {
+    request: async (_source, _topic, _payload, { properties }) => {
+      asked.push({ ahead: station.outbox.messages, properties: properties! })
+      return { topic: 'r', absoluteTopic: 'r', payload: Buffer.from('answer'), qos: 0, retain: false, dup: false, properties: {} } as unknown as Message
+    }
+  })
+  const userProperties = { tenant: 'a', list: ['b'] }
+  const correlationData = Buffer.from('corr')
+  const before = client.publish('before', 'x', { qos: 1 })
+  const answer = client.request('ask', 'q', { properties: { userProperties, correlationData } as object })
+  const after = client.publish('after', 'x', { qos: 1 })
+  userProperties.tenant = 'CHANGED'
+  userProperties.list.push('CHANGED')
+  correlationData.fill(0)
+  // Nobody took this port; then somebody took one that the worker had given up, and the next one too.
+  const second = new MessageChannel()
+  client.bind(second.port1)
+  const third = new MessageChannel()
+  client.bind(third.port1, { keepsLast: true, again: true })
+  station.bridge.accept(second.port2, 1, 'w')
+  t.equal((await answer).text(), 'answer')
+  await Promise.all([before, after])
+  t.same(station.topics, ['before', 'after'])
+  t.equal(asked.length, 1)
+  const { ahead, properties } = asked[0]!
+  t.equal(ahead, 1, 'behind what was published before')
+  t.same(properties.userProperties, { tenant: 'a', list: ['b'] })
+  t.equal(Buffer.from(properties.correlationData!).toString(), 'corr')
+  t.equal(properties.correlationData!.buffer.byteLength, 4, 'P24')
+  accept()
+})
+
+t.test('a former port that brings the answer after all gets what was said since', async t => {
+  const { client, station } = connect(t)
+  const taken = new MessageChannel()
+  client.bind(taken.port1)
+  const first = client.publish('first', 'x', { qos: 1 })
+  await Promise.resolve()
+  const other = new MessageChannel()
+  client.bind(other.port1, { keepsLast: true, again: true })
+  const second = client.publish('second', 'x', { qos: 1 })
+  await Promise.resolve()
+  station.bridge.accept(taken.port2, 1, 'w')
+  await Promise.all([first, second])
+  await client.publish('third', 'x', { qos: 1 })
+  t.same(station.topics, ['first', 'second', 'third'])
+})
+
+t.test('a main thread with another version of the package', async t => {
+  const { port1, port2 } = new MessageChannel()
+  const client = new WorkerClient(port1)
+  const early = failure(client.publish('a', 'x', { qos: 1 }))
+  const ready = failure(client.ready())
+  port2.postMessage({ type: 'mismatch', protocol: 99 })
+  t.match(await early, { code: 'FST_MQTT_NO_PLUGIN', maybeSent: false, message: /another version .* it speaks 99, this one 1/ })
+  t.match(await ready, { code: 'FST_MQTT_NO_PLUGIN' })
 })
