@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { parentPort, workerData } from 'node:worker_threads'
 import { oneByOne, paced } from '../load/calm.ts'
-import { OURS, WARM_UP } from '../load/names.ts'
+import { CALM_WARM_UP, OURS, WARM_UP } from '../load/names.ts'
 import { promisePublisher, type Publisher } from '../load/publisher.ts'
 import { pump } from '../load/pump.ts'
 import { postingPublisher } from './post-each.ts'
@@ -16,7 +16,7 @@ async function run ({ competitor, url, work, port }: WorkerSetup): Promise<void>
   const publisher = await connect(competitor, url, work.qos, port)
   // Whoever measures terminates it: a worker that ended by itself would end while others are at work.
   control.on('message', () => {})
-  const warm = await perform(publisher, work, WARM_UP, [])
+  const warm = await perform(publisher, work, work.kind === 'paced' ? CALM_WARM_UP : WARM_UP, [])
   control.postMessage(READY)
   const [seconds] = await once(control, 'message') as [number]
   const latencies: number[] = []

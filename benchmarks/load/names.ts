@@ -13,3 +13,5 @@ export function versionName (version: 4 | 5): string {
 
 /** How long a competitor runs before it is measured, in seconds: the compiler needs that. */
 export const WARM_UP = 0.7
+/** The same for so few publishes a second, and until the first full garbage collection of the process is over: tens of milliseconds. */
+export const CALM_WARM_UP = 4
