@@ -19,6 +19,8 @@ const FLAPS = 2
 const ONE_BY_ONE = 500
 /** So long, in milliseconds, one that goes alone may be without an answer: a broker that hangs up does so sooner. */
 const PATIENCE = 5_000
+/** So long, in milliseconds, the connection has to hold before the try that would convict: where the network ends them, it does not. */
+const CONTROL = 500
 /** A connection that held this long, in milliseconds: the network does not flap. */
 const STABLE = 10_000
 /** Of so many hang-ups is remembered what they interrupted. */
@@ -42,31 +44,43 @@ export class Suspects<T extends Suspect> {
   #refused = false
   #answered = false
   #attachedAt = 0
-  readonly #onPatienceLost: () => void
-  #patience: NodeJS.Timeout | undefined
+  #oneByOneAt = 0
+  readonly #onRoom: () => void
+  #timer: NodeJS.Timeout | undefined
 
-  /** @param onPatienceLost more may go than before, without an answer having come */
-  constructor (onPatienceLost: () => void) {
-    this.#onPatienceLost = onPatienceLost
+  /** @param onRoom more may go than before, without an answer having come */
+  constructor (onRoom: () => void) {
+    this.#onRoom = onRoom
   }
 
   attached (): void {
     this.#refused = false
     this.#answered = false
     this.#attachedAt = performance.now()
-    if (this.#hangUps.length === 0) {
-      this.allowance = Infinity
-      return
-    }
+    if (this.#hangUps.length === 0) this.allowance = Infinity
+    else if (this.#flapping || !this.#isLastTry) this.#goOneByOne()
+    else this.#control()
+  }
+
+  #goOneByOne (): void {
     this.allowance = 1
-    this.#patience = setTimeout(() => {
+    this.#oneByOneAt = performance.now()
+    this.#timer = setTimeout(() => {
       this.allowance = Infinity
-      this.#onPatienceLost()
+      this.#onRoom()
     }, PATIENCE).unref()
   }
 
+  #control (): void {
+    this.allowance = 0
+    this.#timer = setTimeout(() => {
+      if (this.#hangUps.length > 0) this.#goOneByOne()
+      this.#onRoom()
+    }, CONTROL).unref()
+  }
+
   detached (): void {
-    clearTimeout(this.#patience)
+    clearTimeout(this.#timer)
     if (performance.now() - this.#attachedAt >= STABLE) this.#flaps = 0
   }
 
@@ -78,6 +92,10 @@ export class Suspects<T extends Suspect> {
    * @param redelivered how many messages of a kept session came again on that connection
    */
   accuse (unanswered: readonly T[], redelivered: number): T | undefined {
+    if (this.allowance === 0) {
+      this.#flaps = FLAPS
+      return undefined
+    }
     const [first] = unanswered
     if (this.#refused || first === undefined) return undefined
     for (const suspect of unanswered) suspect.tries++
@@ -94,7 +112,7 @@ export class Suspects<T extends Suspect> {
   acquit (suspect: T, refused: boolean): void {
     this.#refused = refused
     this.#answered = true
-    if (this.#flapping || performance.now() - this.#attachedAt > ONE_BY_ONE) this.allowance++
+    if (this.#flapping || performance.now() - this.#oneByOneAt > ONE_BY_ONE) this.allowance++
     suspect.tries = 0
     suspect.alone = 0
     for (const interrupted of this.#hangUps) interrupted.delete(suspect)
@@ -102,7 +120,7 @@ export class Suspects<T extends Suspect> {
     this.#keep(interrupted => interrupted.size > 0)
     // It was over none of what it has interrupted.
     this.#flaps += before - this.#hangUps.length
-    if (this.allowance < Infinity) this.#patience?.refresh()
+    if (this.allowance < Infinity) this.#timer?.refresh()
   }
 
   /** It is not sent any more, and whether it was the reason remains unknown. */
@@ -119,6 +137,10 @@ export class Suspects<T extends Suspect> {
       }
     }
     this.#keep(() => false)
+  }
+
+  get #isLastTry (): boolean {
+    return this.#hangUps.some(interrupted => [...interrupted].some(({ tries }) => tries === TRIES - 1))
   }
 
   get #flapping (): boolean {

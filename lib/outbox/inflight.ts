@@ -187,7 +187,7 @@ export class Inflight {
   /** Behind a hang-up nothing else, QoS 0 neither, goes beside the first, or it could be the reason for the next one. */
   #hasRoom (qos: QoS): boolean {
     const { allowance } = this.#suspects
-    if (qos === 0) return allowance > 1 || !this.#window.awaiting
+    if (qos === 0) return allowance > 1 || (allowance === 1 && !this.#window.awaiting)
     return this.#window.fits(qos) && this.#window.opened < allowance
   }
 

@@ -105,6 +105,27 @@ t.test('poison: a broker that answers one message by hanging up', t => {
     }
   }
 
+  for (const version of [5, 4] as const) {
+    t.test(`a network that ends every connection is not taken for it: MQTT ${version}`, async t => {
+      const cuts = 6
+      const controlled = 2
+      const { app, broker } = await liveApp(t, {
+        onConnect: (_packet, { index }) => ({ sessionPresent: index > 0 }),
+        onPublish: (_packet, connection) => {
+          if (connection.index === cuts) return undefined
+          if (connection.index !== controlled) connection.drop()
+          return false
+        }
+      }, { protocolVersion: version, session: { clean: false, expiry: 60 }, clientId: 'x' })
+      const published = outcome(app.mqtt.publish('n', '', { qos: 1 }))
+      const connection = await broker.connection(controlled)
+      // Time is the fault here: the connection ends by itself, and a publish sent at once would be without an answer.
+      setTimeout(() => { connection.drop() }, 50)
+      t.equal((await withinTime(published, 'the publish')).code, 'ok')
+      t.strictSame(broker.connections.map(it => it.published.length), Array.from({ length: cuts + 1 }, (_, i) => i === controlled ? 0 : 1))
+    })
+  }
+
   t.test('one that its caller has given up is dropped all the same', async t => {
     const { app, broker } = await liveApp(t, {
       onPublish: ({ payload }, connection) => {
