@@ -111,7 +111,7 @@ export class Runtime {
         version: () => this.#connection.version
       }),
       replyTopic: this.#requester.topic,
-      knows: ids => this.#subscriptions.knows(ids),
+      claim: ids => this.#subscriptions.claim(ids),
       standsFor: (topic, ids, retain) => this.#subscriptions.standsFor(topic, ids, retain)
     })
     this.#inbox = this.#createInbox()
@@ -169,6 +169,8 @@ export class Runtime {
   /** Confirms what was published, disconnects: with `stop`, all within `closeTimeout`. HTTP handlers may publish until this begins. */
   async close (): Promise<void> {
     await this.stop()
+    // Whatever SUBSCRIBE has no answer yet: nobody waits for its messages any more.
+    this.#attachOutbox()
     const deadline = performance.now() + this.#timeLeft
     await this.#bridge.close()
     // Handlers that still run may end meanwhile, and their messages are acknowledged; they may have published, too.
@@ -312,6 +314,7 @@ export class Runtime {
     this.#app.log.info({ clientId, version: info.version, sessionPresent: info.sessionPresent }, 'MQTT connected')
     this.#bridge.setVersion(info.version)
     this.#inbox.attach(tap, info)
+    if (info.sessionPresent) this.#subscriptions.inherit()
     this.#requester.attach(info.version)
     const { version: protocolVersion, sessionPresent, receiveMaximum, maximumPacketSize, maximumQoS, retainAvailable } = info
     this.#tell('onConnect', { protocolVersion, sessionPresent, receiveMaximum, maximumPacketSize, maximumQoS, retainAvailable })

@@ -43,6 +43,8 @@ export class Suspects<T extends Suspect> {
   /** The last answer on this connection was a refusal. */
   #refused = false
   #answered = false
+  /** One was without an answer for too long, and the others have gone past it. */
+  #passed = false
   #attachedAt = 0
   #oneByOneAt = 0
   readonly #onRoom: () => void
@@ -56,6 +58,7 @@ export class Suspects<T extends Suspect> {
   attached (): void {
     this.#refused = false
     this.#answered = false
+    this.#passed = false
     this.#attachedAt = performance.now()
     if (this.#hangUps.length === 0) this.allowance = Infinity
     else if (this.#flapping || !this.#isLastTry) this.#goOneByOne()
@@ -66,7 +69,10 @@ export class Suspects<T extends Suspect> {
     this.allowance = 1
     this.#oneByOneAt = performance.now()
     this.#timer = setTimeout(() => {
+      // Nothing is in doubt any more.
+      if (this.allowance === Infinity) return
       this.allowance = Infinity
+      this.#passed = true
       this.#onRoom()
     }, PATIENCE).unref()
   }
@@ -100,7 +106,8 @@ export class Suspects<T extends Suspect> {
     if (this.#refused || first === undefined) return undefined
     for (const suspect of unanswered) suspect.tries++
     this.#hangUps = [...this.#hangUps, new Set(unanswered)].slice(-REMEMBERED)
-    if (unanswered.length > 1 || this.#answered) return undefined
+    // What went past the first is no reason to take it for innocent: a broker may take its time.
+    if (!this.#passed && (unanswered.length > 1 || this.#answered)) return undefined
     first.alone++
     if (!this.#proven(first, redelivered)) return undefined
     // That is what all the others were interrupted by.
@@ -154,7 +161,7 @@ export class Suspects<T extends Suspect> {
 
   #proven ({ tries, alone }: T, redelivered: number): boolean {
     if (redelivered > MANY) return alone >= ALONE_BEHIND_MANY
-    if (redelivered > 0 || this.#flapping) return alone >= ALONE_IN_DOUBT
+    if (redelivered > 0 || this.#flapping || this.#passed) return alone >= ALONE_IN_DOUBT
     return tries >= TRIES
   }
 }

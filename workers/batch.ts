@@ -88,7 +88,6 @@ export class Batch {
     const whole = this.#buffer!.buffer as ArrayBuffer
     // Little is copied out: while it waits over there, it must not keep much more than itself in memory.
     const lent = lend && this.#used * 2 >= whole.byteLength
-    if (lent) this.#buffer = undefined
     const message: PublishMessage = {
       type: 'publish',
       buffer: lent ? whole : whole.slice(0, this.#used),
@@ -102,6 +101,8 @@ export class Batch {
       ...(this.#absolute.length > 0 && { absolute: this.#absolute }),
       ...(this.#properties && { properties: true })
     }
+    // What is larger than any batch of small ones would never be filled by half again.
+    if (lent || whole.byteLength > CAPACITY) this.#buffer = undefined
     this.#count = 0
     this.#used = 0
     if (this.#deadlines.length > 0) this.#deadlines = []

@@ -15,7 +15,7 @@ import { Batch } from './batch.ts'
 import { Link, type BindOptions } from './link.ts'
 import { CONFIRMED, deferred, Pending, rejectQuietly, reviveError, type Deferred } from './pending.ts'
 import type { WorkerReply } from './reply.ts'
-import { prepareRequest, Requests, type PreparedRequest } from './requests.ts'
+import { prepareRequest, Requests, sizeOf, type PreparedRequest } from './requests.ts'
 import { Routes } from './routes.ts'
 
 const NONE: CheckedPublishOptions = Object.freeze(checkPublishOptions({}))
@@ -166,6 +166,7 @@ export class WorkerClient {
     if (this.#over !== undefined) throw again(this.#over, false)
     // Only for what it throws: the main thread takes a request without a topic for something that it cannot read.
     this.#topics.encode(prepared.topic, prepared.options.absolute ?? false)
+    if (this.#held + sizeOf(prepared) > this.#maxBytes) throw full(this.#held, this.#maxBytes)
     // Behind what was published before.
     this.#flush()
     const answer = this.#requests.send(prepared, message => this.#link.post(message))
@@ -205,7 +206,7 @@ export class WorkerClient {
 
   /** What it has in memory for publishes that are not confirmed, in bytes. */
   get #held (): number {
-    return this.#unconfirmed + this.#pending.size * ENTRY_BYTES
+    return this.#unconfirmed + this.#pending.size * ENTRY_BYTES + this.#requests.bytes
   }
 
   /** The main thread keeps an eye on deadlines as soon as it has answered; until then nobody else does. */

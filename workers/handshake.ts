@@ -57,7 +57,7 @@ class Search {
   readonly #since = performance.now()
   #askedParent = false
   /** Which attempt this is. */
-  #attempt = 0
+  #attempt = 1
   /** The owner's thread has a port of ours and has not said what it does with it. */
   #unanswered = false
   /** A listener in the owner's thread threw, perhaps before ours could take the port: then what was broadcast has been taken instead. */
@@ -110,13 +110,15 @@ class Search {
   }
 
   #ask (port: MessagePort): void {
-    const attempt = ++this.#attempt
+    const attempt = this.#attempt
     this.#unanswered = true
     postMessageToThread(this.#owner, this.#handshake(port), [port]).then(() => this.#answered(attempt), (error: Error) => this.#answered(attempt, error))
   }
 
   #askAgain (options?: BindOptions): void {
     clearTimeout(this.#timer)
+    // Before all is said again: what belongs to an attempt that was turned away is not taken.
+    this.#attempt++
     const { port1, port2 } = new MessageChannel()
     this.#client.bind(port1, options)
     this.#ask(port2)
@@ -227,6 +229,6 @@ class Search {
   }
 
   get #sender (): Omit<Handshake, 'port'> {
-    return { ns: MARK, protocol: PROTOCOL, namespace: this.#namespace, client: this.#id, threadId }
+    return { ns: MARK, protocol: PROTOCOL, namespace: this.#namespace, client: this.#id, attempt: this.#attempt, threadId }
   }
 }

@@ -1,7 +1,7 @@
+import { KEPT_MEMORY } from '../lib/bridge/protocol.ts'
+
 /** Memory comes in multiples of this. */
 export const UNIT = 64 * 1024
-/** What is kept for later: as much as is under way at once where a thread publishes as fast as it can. */
-const KEPT = 4 * 1024 * 1024
 
 /**
  * Memory that goes to the main thread full and comes back when its bytes have left. To take fresh memory each time costs
@@ -26,6 +26,6 @@ export class Memory {
     this.#free.push(buffer)
     this.#bytes += buffer.byteLength
     // Of sizes that are not asked for any more nothing is kept.
-    while (this.#bytes > KEPT) this.#bytes -= this.#free.shift()!.byteLength
+    while (this.#bytes > KEPT_MEMORY) this.#bytes -= this.#free.shift()!.byteLength
   }
 }

@@ -7,7 +7,11 @@ import { checkPublishOptions } from '../lib/wire/publish-options.ts'
 import { deferred, rejectQuietly, reviveError, type Deferred } from './pending.ts'
 import { Reply, type WorkerReply } from './reply.ts'
 
+/** What a request takes in memory, here and on the main thread, besides its payload. */
+const EXCHANGE_BYTES = 1024
+
 interface Exchange extends Deferred<WorkerReply> {
+  readonly bytes: number
   unlisten: (() => void) | undefined
 }
 
@@ -18,6 +22,8 @@ export type PreparedRequest = Omit<RequestMessage, 'type' | 'id'> & { readonly s
 export class Requests {
   readonly #exchanges = new Map<number, Exchange>()
   #next = 0
+  /** What those that wait take in memory. */
+  bytes = 0
 
   get size (): number {
     return this.#exchanges.size
@@ -33,7 +39,9 @@ export class Requests {
     } catch {
       throw FST_MQTT_PROPERTY('properties: they hold what cannot be copied to another thread')
     }
-    const exchange: Exchange = { ...deferred<WorkerReply>(), unlisten: undefined }
+    const bytes = sizeOf(request)
+    this.bytes += bytes
+    const exchange: Exchange = { ...deferred<WorkerReply>(), bytes, unlisten: undefined }
     this.#exchanges.set(id, exchange)
     if (signal !== undefined) {
       const onAbort = (): void => {
@@ -66,10 +74,17 @@ export class Requests {
 
   #end (id: number): Exchange | undefined {
     const exchange = this.#exchanges.get(id)
+    if (exchange === undefined) return undefined
     this.#exchanges.delete(id)
-    exchange?.unlisten?.()
+    this.bytes -= exchange.bytes
+    exchange.unlisten?.()
     return exchange
   }
+}
+
+/** What a request counts, in bytes. */
+export function sizeOf ({ payload }: PreparedRequest): number {
+  return EXCHANGE_BYTES + payload.length
 }
 
 /** Checks and copies what the caller gave, since it may change, or be said once more. */

@@ -102,25 +102,28 @@ export class Bridge {
       threadHub().claim(message, this.#entry)
     }
     workerOrPool.on('message', onMessage)
+    const { threadId } = workerOrPool
+    const onExit = (): void => {
+      detach()
+      // Its handshake may still be on its way.
+      setTimeout(() => { this.#attachedThreads.delete(threadId!) }, ORPHANS_WAIT).unref()
+    }
     const detach = (): void => {
-      (workerOrPool as Partial<EventEmitter>).off?.('message', onMessage)
+      const emitter = workerOrPool as Partial<EventEmitter>
+      emitter.off?.('message', onMessage)
+      emitter.off?.('exit', onExit)
       this.#attached.delete(workerOrPool)
       this.#detach.delete(detach)
     }
     this.#detach.add(detach)
-    const { threadId } = workerOrPool
-    if (threadId === undefined) this.#attached.add(workerOrPool)
-    else this.#attachWorker(workerOrPool, threadId, detach)
-  }
-
-  /** One worker: it is let go when it has ended. A pool stays, its workers come and go. */
-  #attachWorker (worker: WorkerLike, threadId: number, detach: () => void): void {
+    if (threadId === undefined) {
+      // A pool stays, its workers come and go.
+      this.#attached.add(workerOrPool)
+      return
+    }
+    // One worker: it is let go when it has ended.
     this.#attachedThreads.add(threadId)
-    ;(worker as EventEmitter).once('exit', () => {
-      detach()
-      // Its handshake may still be on its way.
-      setTimeout(() => { this.#attachedThreads.delete(threadId) }, ORPHANS_WAIT).unref()
-    })
+    ;(workerOrPool as EventEmitter).once('exit', onExit)
   }
 
   /** The connection's version is known, or another than before. */

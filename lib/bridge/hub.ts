@@ -34,9 +34,14 @@ interface Arrival {
   handshake: boolean
 }
 
+/** By then whatever a worker has sent has arrived. */
+const ARRIVALS_WAIT = 10_000
+
 class ThreadHub implements Hub {
   readonly #entries: HubEntry[] = []
   readonly #arrivals = new Recent<Arrival>()
+  /** Which attempt of a worker was told last that nobody is here: what it had broadcast until then is not taken, or its `maybeSent` would be wrong. */
+  readonly #turnedAway = new Recent<number>()
   /** That handshakes have brought. */
   readonly #ports = new WeakSet<MessagePort>()
   /** Broadcast by workers whose handshake may yet come; true behind those whose handshake would have come by now. */
@@ -58,6 +63,8 @@ class ThreadHub implements Hub {
     // Of the others the worker is told by its handshake, when it comes, that nobody is here.
     for (const [spare, overdue] of this.#spares) if (overdue) this.#adopt(spare)
     this.#entries.splice(index, 1)
+    // A handshake that another thread passes on may come yet. After that its workers would keep it in memory.
+    setTimeout(() => { this.#arrivals.forget(arrival => arrival.entry === entry) }, ARRIVALS_WAIT).unref()
     if (this.#entries.length === 0) this.#close()
     this.refresh()
   }
@@ -110,8 +117,10 @@ class ThreadHub implements Hub {
     }
     const entry = this.#find(value.namespace, source)
     // Closed rather than left to lie, so that frames in it are not published long after the worker gave up.
-    if (entry === undefined) value.port.close()
-    else this.claim({ ...value, threadId: source }, entry)
+    if (entry === undefined) {
+      this.#turnedAway.set(value.client, value.attempt)
+      value.port.close()
+    } else this.claim({ ...value, threadId: source }, entry)
   }
 
   #onSpare (value: unknown): void {
@@ -126,7 +135,7 @@ class ThreadHub implements Hub {
   }
 
   #adopt (spare: SpareMessage): void {
-    if (!this.#spares.delete(spare)) return
+    if (!this.#spares.delete(spare) || spare.attempt <= (this.#turnedAway.get(spare.client) ?? 0)) return
     let arrival = this.#arrivals.get(spare.client)
     if (arrival === undefined) {
       const entry = this.#find(spare.namespace, spare.threadId)

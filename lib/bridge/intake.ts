@@ -67,6 +67,8 @@ const RUN_FRAME_MAX = 8 * 1024
 const OFFLINE_FRAME_MAX = 128
 /** Offline a run may last so long, and so much earlier may those at its end expire. As a part of their time, and in milliseconds. */
 const OFFLINE_RUN = { part: 1 / 16, most: 1_000 }
+/** A turn of so few bytes takes more memory for what is made for it. Where it has to wait it is joined to those before it. */
+const SMALL_TURN = 2 * 1024
 const NO_BYTES = Buffer.alloc(0)
 
 /** Puts the frames of one worker into the outbox. It trusts nothing that they say about themselves. */
@@ -84,6 +86,8 @@ export class Intake {
   #next = 0
   /** QoS 0 frames that settle together: of this turn, and offline of those before it. */
   #run: WorkerDelivery | undefined
+  /** This turn waits: there is no connection, or what came before has not left. */
+  #gathers = false
   /** Where those of several turns lie together, which would each keep memory of their own. */
   #slab: Slab | undefined
   /** The outbox refused this many bytes in this turn. Nothing settles meanwhile, so it has no room for as many or more. */
@@ -91,6 +95,10 @@ export class Intake {
   #lastError: Error | undefined
   /** The memory of this turn's frames, where it is wanted back. */
   #lease: Lease | undefined
+  /** What was taken of this turn's frames and lies in the memory that they came in. */
+  #lying: WorkerDelivery[] = []
+  /** Where those of turns lie of which most was refused. */
+  readonly #apart = new Slab()
 
   constructor (source: Source, options: IntakeOptions, handlers: IntakeHandlers) {
     this.#source = source
@@ -130,6 +138,7 @@ export class Intake {
     const offset = message.deadlines === undefined ? 0 : now - clock()
     const usual = timeout === 0 ? Infinity : now + timeout
     const hooked = hooks?.active === true
+    this.#gathers = !this.#options.outbox.attached || (buffer.length <= SMALL_TURN && this.#source.queue.length > 0)
     this.#endRun(usual, timeout)
     this.#refusedFrom = Infinity
     // Hooks may keep what they see.
@@ -154,16 +163,27 @@ export class Intake {
       else this.#put(frame, version, qos, !isOwn && this.#mayJoin(qos, retain, credit), deadline, mayAbort, seq, credit)
     }
     if (start !== buffer.length) throw new MalformedPacket('More bytes than frames')
+    this.#moveApart(buffer.length)
     this.#lease?.release()
   }
 
+  /** Where most was refused, what was taken must not keep the memory of all. */
+  #moveApart (size: number): void {
+    const lying = this.#lying
+    if (lying.length === 0) return
+    this.#lying = []
+    let taken = 0
+    for (const { bytes } of lying) taken += bytes
+    if (taken * 2 >= size) return
+    for (const delivery of lying) if (delivery.state === 'queued') delivery.move(this.#apart)
+  }
+
   #endRun (usual: number, timeout: number): void {
-    const { attached } = this.#options.outbox
-    if (attached) this.#slab = undefined
+    if (!this.#gathers) this.#slab = undefined
     if (this.#run === undefined) return
     const { deadline } = this.#run
     const isOld = usual !== deadline && usual - deadline > Math.min(timeout * OFFLINE_RUN.part, OFFLINE_RUN.most)
-    if (attached || isOld) this.#run = undefined
+    if (!this.#gathers || isOld) this.#run = undefined
   }
 
   #mayJoin (qos: QoS, retain: boolean, size: number): boolean {
@@ -174,7 +194,7 @@ export class Intake {
 
   /** @param plain may settle together with others */
   #put (frame: Frame, version: ProtocolVersion, qos: QoS, plain: boolean, deadline: number, mayAbort: boolean, seq: number, credit: number, passage?: Passage): void {
-    const gathers = plain && !this.#options.outbox.attached
+    const gathers = plain && this.#gathers
     if (gathers) frame = this.#gather(frame)
     if (plain && this.#join(frame, version, seq, credit)) return
     if (this.#hasRefused(qos, credit)) {
@@ -188,6 +208,7 @@ export class Intake {
     this.#options.outbox.add(this.#source, delivery, gathers ? undefined : this.#lease)
     // With no broker (`connect: false`) it settles at once, too, and well.
     if (this.#lastError !== before) this.#refusedFrom = credit
+    else if (!gathers) this.#lying.push(delivery)
     this.#run = plain ? delivery : undefined
   }
 
@@ -300,6 +321,8 @@ export class Intake {
     const run = this.#run
     if (run === undefined || run.state !== 'queued' || run.buffer !== frame.buffer || run.end !== frame.start) return false
     if (run.version !== version || run.first + run.messages !== seq) return false
+    // A request has no number, and may have come between.
+    if (this.#source.queue.last !== run) return false
     if (!this.#options.outbox.extend(this.#source, run, frame.end)) return false
     run.credit += credit
     return true

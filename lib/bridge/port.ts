@@ -8,7 +8,7 @@ import { Answers } from './answers.ts'
 import { Intake, type IntakeOptions, type WorkerDelivery } from './intake.ts'
 import { portable } from './portable.ts'
 import {
-  messageType, PROTOCOL, type AbortMessage, type CancelMessage, type MainMessage, type PublishMessage, type RequestMessage, type RouteShape
+  KEPT_MEMORY, messageType, PROTOCOL, type AbortMessage, type CancelMessage, type MainMessage, type PublishMessage, type RequestMessage, type RouteShape
 } from './protocol.ts'
 import { WorkerRequests } from './requests.ts'
 
@@ -43,6 +43,8 @@ export class WorkerPort {
   /** Taken and not yet settled. */
   #unsettled = 0
   #answering = false
+  /** Lent memory that has gone back, as far as it has not been lent again. */
+  #back = 0
   #state: 'open' | 'closing' | 'closed' = 'open'
 
   constructor (threadId: number, options: WorkerPortOptions) {
@@ -64,10 +66,7 @@ export class WorkerPort {
         this.#unsettled--
         this.#answerSoon()
       },
-      onFree: buffer => {
-        this.#answers.giveBack(buffer)
-        this.#answerSoon()
-      }
+      onFree: buffer => this.#giveBack(buffer)
     })
   }
 
@@ -149,7 +148,16 @@ export class WorkerPort {
     }
   }
 
+  /** No more than the worker keeps: a thread that sleeps would hold the rest in its port, and one that is dead takes nothing. */
+  #giveBack (buffer: ArrayBuffer): void {
+    if (this.#state === 'closed' || this.#back + buffer.byteLength > KEPT_MEMORY) return
+    this.#back += buffer.byteLength
+    this.#answers.giveBack(buffer)
+    this.#answerSoon()
+  }
+
   #take (message: PublishMessage): void {
+    if (message.used !== undefined) this.#back = Math.max(this.#back - message.buffer.byteLength, 0)
     const before = this.#intake.taken
     try {
       this.#intake.take(message)

@@ -29,6 +29,9 @@ export const NEWS_CHANNEL = `${ENVIRONMENT_KEY}/news`
 /** What both sides say of a topic outside `workers.topics`. */
 export const NOT_PERMITTED = 'workers.topics does not let workers publish to this topic'
 
+/** Of the memory that a worker has lent, so much is kept for its next publishes, in bytes: as much as is under way at once where a thread publishes as fast as it can. */
+export const KEPT_MEMORY = 4 * 1024 * 1024
+
 /** Milliseconds on a clock that is the same in all threads and is never set. */
 export function clock (): number {
   const [seconds, nanoseconds] = process.hrtime()
@@ -59,6 +62,8 @@ export interface Handshake {
   readonly namespace: string
   /** Who asks, among all threads and times of this process. */
   readonly client: string
+  /** How often it has asked, this time included. */
+  readonly attempt: number
   /** For logs only. */
   readonly threadId: number
   readonly port: MessagePort

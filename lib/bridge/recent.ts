@@ -9,6 +9,11 @@ export class Recent<V> {
     return this.#map.get(key)
   }
 
+  /** Forgets those with such a value. */
+  forget (matches: (value: V) => boolean): void {
+    for (const [key, value] of this.#map) if (matches(value)) this.#map.delete(key)
+  }
+
   set (key: string, value: V): void {
     this.#map.set(key, value)
     if (this.#map.size > LIMIT) this.#map.delete(this.#map.keys().next().value!)

@@ -239,6 +239,7 @@ export class Connection {
     const tap = new Tap(this.#options.open(version), {
       version,
       clean: this.#options.session.clean,
+      ephemeral: version === 5 && this.#options.session.expiry === 0,
       maxPayload: this.#options.maxPayload,
       handlers: {
         onConnack: (own, info) => this.#connected(own, info),

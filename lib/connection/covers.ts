@@ -64,7 +64,10 @@ export class Covers {
 
   /** The QoS of one has changed. */
   changed (subscription: Subscription): void {
-    if (this.#active) this.#weigh(subscription.coveredBy ?? subscription)
+    if (!this.#active) return
+    // One that was refused has covered nothing since.
+    if (isPlain(subscription) && subscription.coveredBy === undefined) this.#place(subscription)
+    else this.#weigh(subscription.coveredBy ?? subscription)
   }
 
   /** The subscriptions whose filters match the topic. */

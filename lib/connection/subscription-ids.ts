@@ -22,6 +22,11 @@ export class SubscriptionIds {
     return id
   }
 
+  /** Of those that are wanted. */
+  filterOf (id: number): string | undefined {
+    return this.#used.get(id)
+  }
+
   has (id: number): boolean {
     return this.#used.has(id) || this.#left.has(id)
   }

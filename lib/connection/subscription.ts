@@ -28,6 +28,8 @@ export class Subscription implements Suspect {
   known = false
   /** The place of its first grant among those of this session: it has a copy of all that later ones have. Undefined while there is none. */
   since: number | undefined
+  /** The session was kept, and an earlier process may have asked for it there: copies may come for it before the broker answers. */
+  inherited = false
   tries = 0
   alone = 0
   /** The broker hangs up in answer to it, so it is not asked for before this time on performance.now()'s clock. */
@@ -86,7 +88,9 @@ export class Subscription implements Suspect {
 
   /** What is wanted has changed: the broker's last answer is not to this. */
   reconsider (): void {
-    if (this.stale && this.status === 'active') this.status = 'pending'
+    if (!this.stale || this.status === 'pending') return
+    this.status = 'pending'
+    this.error = undefined
   }
 
   release (owner: object): void {
@@ -113,6 +117,7 @@ export class Subscription implements Suspect {
     this.#sent = this.options
     this.known = true
     this.status = 'pending'
+    this.error = undefined
     return this.#sent
   }
 
@@ -125,6 +130,7 @@ export class Subscription implements Suspect {
   answer (qos: QoS, place: number): void {
     this.#shuns = 0
     this.since ??= place
+    this.inherited = false
     this.#answered = this.#sent
     this.grant(qos)
   }
@@ -138,6 +144,7 @@ export class Subscription implements Suspect {
 
   refuse (error: MqttError): void {
     this.since = undefined
+    this.inherited = false
     this.status = 'refused'
     this.granted = undefined
     this.error = error
@@ -173,6 +180,7 @@ export class Subscription implements Suspect {
   forget (): void {
     this.known = false
     this.since = undefined
+    this.inherited = false
   }
 
   /** It has to be asked for again. */

@@ -18,6 +18,8 @@ export interface SubscriptionsOptions {
 
 /** SUBSCRIBE packets that may wait for their answer at once. */
 const UNANSWERED = 1_000
+/** After so many hang-ups a filter that nobody wants is left to the broker: copies of it find no route. */
+const UNSUBSCRIBE_TRIES = 3
 
 export interface SubscriptionEvents {
   onGranted (granted: Granted): void
@@ -85,8 +87,12 @@ export class Subscriptions {
     return true
   }
 
-  /** True when one of these identifiers is of a filter that is wanted now. */
-  knows (ids: readonly number[]): boolean {
+  /** A copy has come for these identifiers; true when one of them is ours. It shows that the broker has that filter, before it says so. */
+  claim (ids: readonly number[]): boolean {
+    for (const id of ids) {
+      const subscription = this.#byFilter.get(this.#ids.filterOf(id) ?? '')
+      if (subscription?.status === 'pending') subscription.since ??= ++this.#grants
+    }
     return ids.some(id => this.#ids.has(id))
   }
 
@@ -132,6 +138,11 @@ export class Subscriptions {
     if (subscription.known && !this.#closed) await this.#leave(subscription)
   }
 
+  /** CONNACK: messages of a kept session may come at once, also for what an earlier process has asked for. */
+  inherit (): void {
+    for (const subscription of this.#byFilter.values()) if (subscription.since === undefined) subscription.inherited = true
+  }
+
   /**
    * A connection is up. Without the old session the broker has forgotten all of it. With it, all is asked for again too: a broker
    * that was killed comes back with the session as it was last saved, which is not to be seen. Not so on 3.1.1, where each
@@ -155,17 +166,20 @@ export class Subscriptions {
     this.#converge()
   }
 
-  /** The connection is gone; `hungUp` when it was not us who ended it. Returns true when it may have been over a SUBSCRIBE. */
+  /** The connection is gone; `hungUp` when it was not us who ended it. Returns true when it may have been over SUBSCRIBE or UNSUBSCRIBE. */
   detach (hungUp = false, redelivered = 0): boolean {
     const unanswered = [...this.#asked]
+    const leaving = [...this.#unwanted.values()].some(({ asked }) => asked)
     this.#asked.clear()
     this.#info = undefined
     this.#suspects.detached()
     for (const subscription of this.#byFilter.values()) subscription.suspend()
-    for (const [filter, { asked, shunned, done }] of this.#unwanted) {
+    for (const [filter, { asked, shunned, failures, done }] of this.#unwanted) {
       done()
-      if (asked && shunned) this.#unwanted.delete(filter)
-      else this.#unwanted.set(filter, { asked: false, shunned, done: noop })
+      // A broker that hangs up in answer to UNSUBSCRIBE: all else would be lost over what nobody wants.
+      const failed = asked && hungUp ? failures + 1 : failures
+      if ((asked && shunned) || failed >= UNSUBSCRIBE_TRIES) this.#unwanted.delete(filter)
+      else this.#unwanted.set(filter, { asked: false, shunned, failures: failed, done: noop })
     }
     const culprit = hungUp ? this.#suspects.accuse(unanswered, redelivered) : undefined
     if (culprit !== undefined) {
@@ -174,7 +188,7 @@ export class Subscriptions {
       this.#events.onRefused(error)
       this.#retryLater()
     }
-    return unanswered.length > 0
+    return unanswered.length > 0 || leaving
   }
 
   close (): void {
@@ -350,7 +364,7 @@ export class Subscriptions {
   #leave ({ filter, shunnedUntil }: Subscription): Promise<void> {
     const connected = this.#info !== undefined
     return new Promise(resolve => {
-      this.#unwanted.set(filter, { asked: false, shunned: shunnedUntil > 0, done: resolve })
+      this.#unwanted.set(filter, { asked: false, shunned: shunnedUntil > 0, failures: 0, done: resolve })
       if (!connected) resolve()
     })
   }
@@ -385,6 +399,8 @@ interface Leaving {
   asked: boolean
   /** The broker has hung up in answer to SUBSCRIBE, and may do so again: it is tried once. */
   shunned: boolean
+  /** How many hang-ups there were while it was unanswered. */
+  failures: number
   done: () => void
 }
 

@@ -254,6 +254,8 @@ export class Inbox {
       this.#end(epoch)
       return
     }
+    // A stall that is over, and has cost nothing, was one of its own.
+    if (!epoch.patient && epoch.thrown === 0 && !this.#fuller(0.75)) epoch.patient = link.clean
     // Our own acknowledgements come behind the messages, and a handler may be waiting for one: then reading goes on.
     if (awaits ? epoch.patient && this.#overflows() : this.#fuller(1)) {
       link.hold()
@@ -270,7 +272,7 @@ export class Inbox {
     const left = this.#left
     this.#stall = setTimeout(() => {
       this.#stall = undefined
-      if (this.#epoch === epoch && this.#left === left) epoch.patient = false
+      if (this.#epoch === epoch && this.#left === left && this.#overflows() && this.#options.outboxAwaits()) epoch.patient = false
       this.reconsider()
     }, STALLED).unref()
   }

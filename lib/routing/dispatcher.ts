@@ -23,8 +23,8 @@ export interface DispatcherOptions {
   deadLetters: DeadLetters
   /** The topic of answers to requests: no message of it is unmatched. */
   replyTopic: string
-  /** See `Subscriptions.knows`. */
-  knows: (ids: readonly number[]) => boolean
+  /** See `Subscriptions.claim`. */
+  claim: (ids: readonly number[]) => boolean
   /** See `Subscriptions.standsFor`. */
   standsFor: (topic: string, ids: readonly number[], retain: boolean) => boolean
 }
@@ -51,7 +51,7 @@ export class Dispatcher {
   dispatch (reception: Reception, observer?: Observer): Handling {
     const { publish } = reception
     // Sent for a filter that an earlier run of a kept session asked for: better handled twice than by nobody.
-    if (publish.subscriptionIds !== undefined && !this.#options.knows(publish.subscriptionIds)) publish.subscriptionIds = undefined
+    if (publish.subscriptionIds !== undefined && !this.#options.claim(publish.subscriptionIds)) publish.subscriptionIds = undefined
     const matches = this.#options.registry.match(publish.topic)
     if (matches.length === 0) return this.#unmatched(reception, observer)
     const reply = publish.properties?.responseTopic === undefined ? undefined : this.#reply(publish, matches)
@@ -81,7 +81,7 @@ export class Dispatcher {
     // No copy comes for a subscription that the broker does not have, nor of a request of our own for one with noLocal.
     const isOurs = publish.properties?.responseTopic === this.#options.replyTopic
     const all = matches.map(({ value }) => value).filter(route => concerns(publish, route) ||
-      (route.subscription.since !== undefined && !(isOurs && route.subscription.options.noLocal)))
+      ((route.subscription.since !== undefined || route.subscription.inherited) && !(isOurs && route.subscription.options.noLocal)))
     const own = all.filter(route => concerns(publish, route))
     return own.length === 0 ? undefined : this.#options.replies.begin(publish, all, own)
   }

@@ -73,7 +73,8 @@ for (const version of VERSIONS) {
         ['a storm', proxy => { new ResetStorm(t, proxy, 20).start() }]
       ]
       await Promise.all(faults.map(async ([name, begin]) => {
-        const { app, proxy } = await stage(t, version, { publishTimeout: 0, closeTimeout: 300, outbox: { inflight: 50 } })
+        const closeTimeout = name === 'a healthy network' ? 10_000 : 300
+        const { app, proxy } = await stage(t, version, { publishTimeout: 0, closeTimeout, outbox: { inflight: 50 } })
         await app.ready()
         await live(app)
         begin(proxy)
