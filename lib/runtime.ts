@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { Bridge } from './bridge/bridge.ts'
-import { assertPermitted } from './bridge/intake.ts'
+import { assertPermitted } from './bridge/admission.ts'
 import { Connection, type ConnectDetails } from './connection/connection.ts'
 import { Subscriptions } from './connection/subscriptions.ts'
 import { readTlsOptions } from './connection/tls.ts'

@@ -2,7 +2,7 @@
 export interface Suspect {
   /** How often in a row the broker has hung up while it was unanswered. */
   tries: number
-  /** At how many of them it was all that had been sent on that connection, and nothing had been answered. */
+  /** At how many of them nothing else had been sent on that connection, or only what went past it after a long wait. */
   alone: number
 }
 
@@ -106,10 +106,11 @@ export class Suspects<T extends Suspect> {
     if (this.#refused || first === undefined) return undefined
     for (const suspect of unanswered) suspect.tries++
     this.#hangUps = [...this.#hangUps, new Set(unanswered)].slice(-REMEMBERED)
+    const beside = unanswered.length > 1 || this.#answered
     // What went past the first is no reason to take it for innocent: a broker may take its time.
-    if (!this.#passed && (unanswered.length > 1 || this.#answered)) return undefined
+    if (beside && !this.#passed) return undefined
     first.alone++
-    if (!this.#proven(first, redelivered)) return undefined
+    if (!this.#proven(first, beside, redelivered)) return undefined
     // That is what all the others were interrupted by.
     this.relax()
     return first
@@ -159,9 +160,9 @@ export class Suspects<T extends Suspect> {
     if (this.#hangUps.length === 0) this.allowance = Infinity
   }
 
-  #proven ({ tries, alone }: T, redelivered: number): boolean {
+  #proven ({ tries, alone }: T, beside: boolean, redelivered: number): boolean {
     if (redelivered > MANY) return alone >= ALONE_BEHIND_MANY
-    if (redelivered > 0 || this.#flapping || this.#passed) return alone >= ALONE_IN_DOUBT
+    if (redelivered > 0 || this.#flapping || beside) return alone >= ALONE_IN_DOUBT
     return tries >= TRIES
   }
 }

@@ -15,7 +15,7 @@ import { Batch } from './batch.ts'
 import { Link, type BindOptions } from './link.ts'
 import { CONFIRMED, deferred, Pending, rejectQuietly, reviveError, type Deferred } from './pending.ts'
 import type { WorkerReply } from './reply.ts'
-import { prepareRequest, Requests, sizeOf, type PreparedRequest } from './requests.ts'
+import { prepareRequest, Requests, type PreparedRequest } from './requests.ts'
 import { Routes } from './routes.ts'
 
 const NONE: CheckedPublishOptions = Object.freeze(checkPublishOptions({}))
@@ -132,8 +132,7 @@ export class WorkerClient {
 
   /** See `MultiMqtt.publish`. Never throws: bad input rejects. */
   publish (topic: string, payload?: unknown, options?: PublishOptions): Promise<PublishResult> {
-    // A thread that does not come back to its event loop, as between the tasks of Piscina, gets its answers here.
-    if (this.#batch.empty) this.drain()
+    this.#catchUp()
     try {
       return this.#publish(topic, payload, options === undefined ? NONE : checkPublishOptions(options))
     } catch (error) {
@@ -143,6 +142,7 @@ export class WorkerClient {
 
   /** See `MultiMqtt.request`. Never throws. */
   request (topic: string, payload?: unknown, options?: RequestOptions): Promise<WorkerReply> {
+    this.#catchUp()
     try {
       const answer = this.#request(prepareRequest(topic, payload, options))
       // One that nobody awaits ends no worker.
@@ -162,11 +162,16 @@ export class WorkerClient {
     this.onAnswered()
   }
 
+  /** A thread that does not come back to its event loop, as between the tasks of Piscina, gets its answers here. */
+  #catchUp (): void {
+    if (this.#batch.empty) this.drain()
+  }
+
   #request (prepared: PreparedRequest): Promise<WorkerReply> {
     if (this.#over !== undefined) throw again(this.#over, false)
     // Only for what it throws: the main thread takes a request without a topic for something that it cannot read.
-    this.#topics.encode(prepared.topic, prepared.options.absolute ?? false)
-    if (this.#held + sizeOf(prepared) > this.#maxBytes) throw full(this.#held, this.#maxBytes)
+    this.#topics.encode(prepared.asked.topic, prepared.asked.options.absolute ?? false)
+    if (this.#held + prepared.bytes > this.#maxBytes) throw full(this.#held, this.#maxBytes)
     // Behind what was published before.
     this.#flush()
     const answer = this.#requests.send(prepared, message => this.#link.post(message))

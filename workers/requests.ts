@@ -7,7 +7,7 @@ import { checkPublishOptions } from '../lib/wire/publish-options.ts'
 import { deferred, rejectQuietly, reviveError, type Deferred } from './pending.ts'
 import { Reply, type WorkerReply } from './reply.ts'
 
-/** What a request takes in memory, here and on the main thread, besides its payload. */
+/** What a request takes in memory, here and on the main thread, besides its payload and properties. */
 const EXCHANGE_BYTES = 1024
 
 interface Exchange extends Deferred<WorkerReply> {
@@ -16,7 +16,12 @@ interface Exchange extends Deferred<WorkerReply> {
 }
 
 /** What is to be asked, taken as it was when `request` was called. */
-export type PreparedRequest = Omit<RequestMessage, 'type' | 'id'> & { readonly signal: AbortSignal | undefined }
+export interface PreparedRequest {
+  readonly asked: Omit<RequestMessage, 'type' | 'id'>
+  readonly signal: AbortSignal | undefined
+  /** What it takes in memory until it is answered. */
+  readonly bytes: number
+}
 
 /** The requests of a worker that wait for their answer. */
 export class Requests {
@@ -30,16 +35,14 @@ export class Requests {
   }
 
   /** Says to `post` what to ask, and resolves with the answer. */
-  send (request: PreparedRequest, post: (message: RequestMessage | CancelMessage) => void): Promise<WorkerReply> {
-    const { signal, ...rest } = request
+  send ({ asked, signal, bytes }: PreparedRequest, post: (message: RequestMessage | CancelMessage) => void): Promise<WorkerReply> {
     if (signal?.aborted === true) throw aborted('request', signal)
     const id = this.#next++
     try {
-      post({ type: 'request', id, ...rest })
+      post({ type: 'request', id, ...asked })
     } catch {
       throw FST_MQTT_PROPERTY('properties: they hold what cannot be copied to another thread')
     }
-    const bytes = sizeOf(request)
     this.bytes += bytes
     const exchange: Exchange = { ...deferred<WorkerReply>(), bytes, unlisten: undefined }
     this.#exchanges.set(id, exchange)
@@ -82,22 +85,20 @@ export class Requests {
   }
 }
 
-/** What a request counts, in bytes. */
-export function sizeOf ({ payload }: PreparedRequest): number {
-  return EXCHANGE_BYTES + payload.length
-}
-
 /** Checks and copies what the caller gave, since it may change, or be said once more. */
 export function prepareRequest (topic: string, payload: unknown, given: RequestOptions = {}): PreparedRequest {
   const { signal, properties, ...options } = checkPublishOptions(given)
-  if (properties !== undefined) encodeProperties(properties)
+  const size = properties === undefined ? 0 : encodeProperties(properties)?.length ?? 0
   const bytes = toPayload(payload)
   return {
-    topic,
-    // Exactly its bytes: the memory around them holds other things of the caller's.
-    payload: typeof bytes === 'string' ? bytes : new Uint8Array(bytes),
-    options: { ...options, ...(properties !== undefined && { properties: copyProperties(properties) }) } as RequestMessage['options'],
-    signal
+    asked: {
+      topic,
+      // Exactly its bytes: the memory around them holds other things of the caller's.
+      payload: typeof bytes === 'string' ? bytes : new Uint8Array(bytes),
+      options: { ...options, ...(properties !== undefined && { properties: copyProperties(properties) }) } as RequestMessage['options']
+    },
+    signal,
+    bytes: EXCHANGE_BYTES + size + bytes.length
   }
 }
 

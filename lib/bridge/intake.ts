@@ -1,5 +1,4 @@
 import { isArrayBuffer } from 'node:util/types'
-import { FST_MQTT_WORKER_TOPIC } from '../errors.ts'
 import { Delivery, type Settle } from '../outbox/delivery.ts'
 import { timedOut, unaccepted, withMaybeSent } from '../outbox/failures.ts'
 import { Lease } from '../outbox/lease.ts'
@@ -10,26 +9,22 @@ import type { Source } from '../outbox/source.ts'
 import { Slab, type Frame } from '../wire/encode.ts'
 import { MalformedPacket } from '../wire/malformed.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
-import { encodeProperties } from '../wire/properties.ts'
-import { rewriteFrame } from '../wire/rewrite.ts'
-import { readWorkerFrame, stripTopic, topicOf } from './frames.ts'
+import { Admission, assertPermitted, type AdmissionOptions } from './admission.ts'
+import { readWorkerFrame } from './frames.ts'
+import { Marks } from './marks.ts'
 import { portable } from './portable.ts'
-import { clock, NOT_PERMITTED, type PublishMessage } from './protocol.ts'
+import { clock, type PublishMessage } from './protocol.ts'
 import { TracedFrames } from './traced.ts'
 import { unpack } from './unpack.ts'
 
 /** What all workers of one connection have in common. */
-export interface IntakeOptions {
+export interface IntakeOptions extends AdmissionOptions {
   readonly namespace?: string | undefined
   readonly outbox: Outbox
-  /** Without slashes at its ends; empty for none. */
-  readonly prefix: string
   /** The layout of the connection, or of the one that is expected. */
   readonly version: () => ProtocolVersion
   /** Milliseconds until an unconfirmed publish is rejected; 0 is never. */
   readonly timeout: number
-  /** Whether workers may publish to a topic, prefix included. */
-  readonly permits?: (absoluteTopic: string) => boolean
   /** Properties were given, and the connection's version cannot carry them. */
   readonly onUnsendable?: () => void
   /** What the publishes of workers pass. */
@@ -75,7 +70,7 @@ const NO_BYTES = Buffer.alloc(0)
 export class Intake {
   readonly #options: IntakeOptions
   readonly #source: Source
-  readonly #prefix: Buffer
+  readonly #admission: Admission
   readonly #handlers: IntakeHandlers
   readonly #settle: Settle
   /** Encodes what has passed hooks. */
@@ -104,7 +99,7 @@ export class Intake {
     this.#source = source
     this.#options = options
     this.#handlers = handlers
-    this.#prefix = Buffer.from(options.prefix === '' ? '' : `${options.prefix}/`)
+    this.#admission = new Admission(options)
     this.#traced = new TracedFrames(options.namespace, source.threadId ?? 'main')
     this.#settle = (delivery, error, reasonCode) => {
       if (error !== null) this.#lastError = error
@@ -153,7 +148,7 @@ export class Intake {
       const mayAbort = abortable.take(seq) !== undefined
       const isAbsolute = absolute.take(seq) !== undefined
       const deadline = own === undefined ? usual : own === 0 ? Infinity : own + offset
-      const frame = this.#check({ buffer, start, end }, message, isAbsolute, deadline <= now, seq)
+      const frame = this.#admit({ buffer, start, end }, message, isAbsolute, deadline <= now, seq)
       const passage = hooked && frame !== undefined ? hooks.begin(unpack(frame, version)) : undefined
       this.#next = seq + 1
       start = end
@@ -280,33 +275,18 @@ export class Intake {
     if (delivery !== undefined) this.#options.outbox.abandon(delivery, error)
   }
 
-  /** The frame with the connection's prefix before its topic, or undefined when it was refused. */
-  #check (frame: Frame, message: PublishMessage, isAbsolute: boolean, isLate: boolean, seq: number): Frame | undefined {
-    const { prefix, permits } = this.#options
-    const foreign = !isAbsolute && message.prefix !== prefix
-    if (!foreign && permits === undefined && !isLate) return frame
-    const credit = frame.end - frame.start
+  /** The frame as it goes on, or undefined when it was refused. */
+  #admit (frame: Frame, message: PublishMessage, isAbsolute: boolean, isLate: boolean, seq: number): Frame | undefined {
+    if (!isLate && this.#admission.isOpen(message, isAbsolute)) return frame
     try {
-      if (foreign) frame = this.#readdress(frame, message)
-      if (permits !== undefined) this.#judge(permits, frame, message)
+      const admitted = this.#admission.admit(frame, message, isAbsolute)
       if (isLate) throw timedOut()
-      return frame
+      return admitted
     } catch (error) {
       if (error instanceof MalformedPacket) throw error
-      this.#refuse(seq, error as Error, credit)
+      this.#refuse(seq, error as Error, frame.end - frame.start)
       return undefined
     }
-  }
-
-  /** Whoever limits workers does not trust them, so all is checked here over which a broker would hang up. */
-  #judge (permits: NonNullable<IntakeOptions['permits']>, frame: Frame, message: PublishMessage): void {
-    assertPermitted(permits, topicOf(frame, message.version))
-    encodeProperties(unpack(frame, message.version).properties)
-  }
-
-  #readdress (frame: Frame, { prefix, version }: PublishMessage): Frame {
-    const stripped = prefix === '' ? frame : stripTopic(frame, version, Buffer.byteLength(prefix) + 1)
-    return rewriteFrame(stripped, { from: version, to: version, prefix: this.#prefix })
   }
 
   #gather ({ buffer, start, end }: Frame): Frame {
@@ -336,41 +316,8 @@ export class Intake {
   }
 }
 
-/** @throws `FST_MQTT_WORKER_TOPIC` */
-export function assertPermitted (permits: (absoluteTopic: string) => boolean, topic: string): void {
-  if (!permits(topic)) throw FST_MQTT_WORKER_TOPIC(NOT_PERMITTED)
-}
-
 /** @throws MalformedPacket where it is no memory of its own, which the worker could change after it has been looked at */
 function readMemory ({ buffer, used = buffer.byteLength }: PublishMessage): Buffer {
   if (!isArrayBuffer(buffer) || !Number.isInteger(used) || used < 0 || used > buffer.byteLength) throw new MalformedPacket('Frames in no memory')
   return Buffer.from(buffer, 0, used)
-}
-
-const NOTHING: readonly number[] = []
-
-function isNumber (value: unknown): boolean {
-  return typeof value === 'number' && !Number.isNaN(value)
-}
-
-/** Goes along an ascending list of publishes, each with what belongs to it. */
-class Marks {
-  readonly #list: readonly number[]
-  readonly #stride: 1 | 2
-  #at = 0
-
-  /** @throws MalformedPacket */
-  constructor (list: readonly number[] = NOTHING, stride: 1 | 2) {
-    if (list !== NOTHING && !(Array.isArray(list) && list.every(isNumber))) throw new MalformedPacket('Marks that are no numbers')
-    this.#list = list
-    this.#stride = stride
-  }
-
-  /** What the list says of this publish: the number behind its own, or its own; undefined when it is not in it. */
-  take (seq: number): number | undefined {
-    if (this.#list[this.#at] !== seq) return undefined
-    const value = this.#list[this.#at + this.#stride - 1]
-    this.#at += this.#stride
-    return value
-  }
 }

@@ -172,6 +172,8 @@ export class WorkerPort {
   /** The worker is gone, or its port is: what it handed over goes on its way, and nobody is to be told. */
   end (): void {
     this.#state = 'closed'
+    // Nobody takes these any more, and there may be lent memory among them.
+    this.#answers.take()
     this.#requests.end()
     this.#options.onClose(this)
   }

@@ -8,6 +8,7 @@ import { Covers } from './covers.ts'
 import { hangsUp, isLasting, refused, subscribeOptions, tooLarge, unsendable } from './subscribe.ts'
 import { Subscription, type SubscriptionOptions } from './subscription.ts'
 import { SubscriptionIds } from './subscription-ids.ts'
+import { Unwanted, type Leaving } from './unwanted.ts'
 
 export interface SubscriptionsOptions {
   /** Milliseconds until what was refused is asked for again. */
@@ -18,8 +19,6 @@ export interface SubscriptionsOptions {
 
 /** SUBSCRIBE packets that may wait for their answer at once. */
 const UNANSWERED = 1_000
-/** After so many hang-ups a filter that nobody wants is left to the broker: copies of it find no route. */
-const UNSUBSCRIBE_TRIES = 3
 
 export interface SubscriptionEvents {
   onGranted (granted: Granted): void
@@ -53,8 +52,7 @@ export class Subscriptions {
   readonly #suspects = new Suspects<Subscription>(() => this.#sendQueued())
   /** SUBSCRIBE was sent for these, and not yet answered. */
   readonly #asked = new Set<Subscription>()
-  /** Filters that the broker still has, and nobody wants any more. */
-  readonly #unwanted = new Map<string, Leaving>()
+  readonly #unwanted = new Unwanted()
   /** What is to be asked for on this connection. */
   #queue = new Fifo<Subscription>()
   #info: ConnectInfo | undefined
@@ -115,7 +113,7 @@ export class Subscriptions {
     }
     if (this.#closed) subscription.end(closed())
     else if (this.#options.pretend === true) subscription.grant(subscription.options.qos)
-    if (this.#stay(filter)) subscription.known = true
+    if (this.#unwanted.stay(filter)) subscription.known = true
     this.#scheduleConverge()
     return subscription
   }
@@ -169,18 +167,12 @@ export class Subscriptions {
   /** The connection is gone; `hungUp` when it was not us who ended it. Returns true when it may have been over SUBSCRIBE or UNSUBSCRIBE. */
   detach (hungUp = false, redelivered = 0): boolean {
     const unanswered = [...this.#asked]
-    const leaving = [...this.#unwanted.values()].some(({ asked }) => asked)
+    const leaving = this.#unwanted.asking
     this.#asked.clear()
     this.#info = undefined
     this.#suspects.detached()
     for (const subscription of this.#byFilter.values()) subscription.suspend()
-    for (const [filter, { asked, shunned, failures, done }] of this.#unwanted) {
-      done()
-      // A broker that hangs up in answer to UNSUBSCRIBE: all else would be lost over what nobody wants.
-      const failed = asked && hungUp ? failures + 1 : failures
-      if ((asked && shunned) || failed >= UNSUBSCRIBE_TRIES) this.#unwanted.delete(filter)
-      else this.#unwanted.set(filter, { asked: false, shunned, failures: failed, done: noop })
-    }
+    this.#unwanted.detach(hungUp)
     const culprit = hungUp ? this.#suspects.accuse(unanswered, redelivered) : undefined
     if (culprit !== undefined) {
       const error = hangsUp(culprit.filter)
@@ -196,7 +188,7 @@ export class Subscriptions {
     this.#info = undefined
     clearTimeout(this.#retry)
     for (const subscription of this.#byFilter.values()) subscription.end(closed())
-    for (const { done } of this.#unwanted.values()) done()
+    this.#unwanted.close()
   }
 
   /**
@@ -260,9 +252,10 @@ export class Subscriptions {
   }
 
   #sendUnwanted (most: number, info: ConnectInfo): void {
-    for (const [filter, leaving] of this.#unwanted) {
-      if (this.#unanswered >= most) return
-      if (!leaving.asked) this.#unsubscribe(filter, leaving, info)
+    while (this.#unanswered < most) {
+      const leaving = this.#unwanted.ask()
+      if (leaving === undefined) return
+      this.#unsubscribe(leaving, info)
     }
   }
 
@@ -287,7 +280,7 @@ export class Subscriptions {
 
   #subscribe (subscription: Subscription, info: ConnectInfo): void {
     const { filter, id } = subscription
-    this.#stay(filter)
+    this.#unwanted.stay(filter)
     const unfit = tooLarge(filter, info, id)
     if (unfit !== undefined) {
       subscription.withhold()
@@ -362,27 +355,13 @@ export class Subscriptions {
 
   /** The broker has a filter that nobody wants; resolves when it is gone, or the connection is. */
   #leave ({ filter, shunnedUntil }: Subscription): Promise<void> {
-    const connected = this.#info !== undefined
-    return new Promise(resolve => {
-      this.#unwanted.set(filter, { asked: false, shunned: shunnedUntil > 0, failures: 0, done: resolve })
-      if (!connected) resolve()
-    })
+    return this.#unwanted.leave(filter, shunnedUntil > 0, this.#info !== undefined)
   }
 
-  /** A filter on its way out is wanted again; true when the broker may have it yet. */
-  #stay (filter: string): boolean {
-    this.#unwanted.get(filter)?.done()
-    return this.#unwanted.delete(filter)
-  }
-
-  #unsubscribe (filter: string, leaving: Leaving, info: ConnectInfo): void {
-    leaving.asked = true
+  #unsubscribe (leaving: Leaving, info: ConnectInfo): void {
     const answered = this.#await()
-    this.#client.unsubscribe(filter, error => {
-      if (error == null && this.#info === info && this.#unwanted.get(filter) === leaving) {
-        this.#unwanted.delete(filter)
-        this.#events.onUnsubscribed(filter)
-      }
+    this.#client.unsubscribe(leaving.filter, error => {
+      if (error == null && this.#info === info && this.#unwanted.left(leaving)) this.#events.onUnsubscribed(leaving.filter)
       leaving.done()
       answered()
     })
@@ -393,19 +372,6 @@ function isBefore (one: Subscription, other: Subscription): boolean {
   return one.options.noLocal === other.options.noLocal ? one.since! < other.since! : other.options.noLocal
 }
 
-/** A filter on its way out. */
-interface Leaving {
-  /** UNSUBSCRIBE was sent on this connection. */
-  asked: boolean
-  /** The broker has hung up in answer to SUBSCRIBE, and may do so again: it is tried once. */
-  shunned: boolean
-  /** How many hang-ups there were while it was unanswered. */
-  failures: number
-  done: () => void
-}
-
 function closed (): MqttError {
   return FST_MQTT_CLOSED('The application has closed before the broker answered the subscription') as MqttError
 }
-
-function noop (): void {}

@@ -5,6 +5,7 @@ import { getEnvironmentData, MessageChannel } from 'node:worker_threads'
 import { ENVIRONMENT_KEY, MARK, PROTOCOL, type Environment } from '../../lib/bridge/protocol.ts'
 import { defineTopic, getMqtt, mqtt } from '../../workers/index.ts'
 import { nextEvent, waitFor } from '../support/events.ts'
+import { remaining } from './collect.ts'
 import { Station } from './station.ts'
 import { endOf, Puppet, run, spawn } from './threads.ts'
 
@@ -116,6 +117,33 @@ t.test('attach lets go: of a worker when it has ended, of a pool when the applic
   await station.close()
   t.equal(pool.listenerCount('message'), 0)
   t.same(station.topics, ['a/0'])
+})
+
+t.test('attach lets go: of a worker that outlives the application', async t => {
+  const puppet = await new Puppet().started()
+  const { worker } = puppet
+  const listeners = (): Array<[unknown, number]> => worker.eventNames().map(name => [name, worker.listenerCount(name)])
+  const before = listeners()
+  const station = new Station()
+  station.bridge.attach(worker)
+  t.notSame(listeners(), before)
+  await station.close()
+  t.same(listeners(), before)
+  await puppet.end()
+})
+
+t.test('an application that has closed is forgotten, once nothing of its workers can be on its way any more', async t => {
+  async function lifetime (): Promise<WeakRef<Station>> {
+    const station = new Station()
+    t.same(await run('awaited', { topic: 'a', count: 1, qos: 1 }), [OK])
+    const late: Array<() => void> = []
+    const { restore } = t.intercept(globalThis, 'setTimeout', { value: (callback: () => void) => { late.push(callback); return { unref () {} } } })
+    await station.close()
+    restore()
+    for (const callback of late.splice(0)) callback()
+    return new WeakRef(station)
+  }
+  t.equal(await remaining([await lifetime(), await lifetime()], 0), 0)
 })
 
 t.test('a worker that asks twice is answered once, and its other port is closed', async t => {

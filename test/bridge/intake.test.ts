@@ -5,6 +5,7 @@ import type { QoS } from '../../lib/wire/packet.ts'
 import { TopicCache } from '../../lib/wire/topic-cache.ts'
 import type { MainMessage, PublishMessage, SettledMessage } from '../../lib/bridge/protocol.ts'
 import { WorkerClient } from '../../workers/client.ts'
+import { delivery } from '../outbox/support.ts'
 import { nextEvent, waitFor } from '../support/events.ts'
 import { Station, type StationOptions } from './station.ts'
 
@@ -32,6 +33,17 @@ function message (frames: Buffer[], more: Partial<PublishMessage> = {}): Publish
   return {
     type: 'publish', buffer: (buffer as ArrayBuffer).slice(byteOffset, byteOffset + byteLength), prefix: '', version: 5, first: 0, count: frames.length, ...more
   }
+}
+
+/** All memory that lies behind what is written from now on. */
+function memoryOf ({ link }: Station): Set<ArrayBufferLike> {
+  const memory = new Set<ArrayBufferLike>()
+  const send = link.send.bind(link)
+  link.send = (packets, done) => {
+    for (const { buffer } of packets) memory.add(buffer)
+    send(packets, done)
+  }
+  return memory
 }
 
 t.test('what cannot be read closes the port it came through and hurts nobody else', async t => {
@@ -139,6 +151,57 @@ t.test('QoS 0 that waits for a connection does so together', async t => {
   t.equal(writes[0], 5, 'three hundred of a hundred turns lie next to each other')
   await waitFor(() => station.outbox.messages === 0, 'the answers')
   t.equal(station.outbox.counters.published, 305)
+  port.close()
+})
+
+t.test('QoS 0 that waits for a broker that does not read does so together, too', async t => {
+  const { station, port } = open(t)
+  station.link.ready = false
+  for (let turn = 0; turn < 300; turn++) port.postMessage(message([frame(`turn/${turn}`)], { first: turn }))
+  await waitFor(() => station.outbox.messages === 300, 'all to be taken')
+  const memory = memoryOf(station)
+  station.link.ready = true
+  station.outbox.drain(station.link)
+  await station.link.until(300)
+  t.same(station.topics, Array.from({ length: 300 }, (_, turn) => `turn/${turn}`))
+  t.equal(memory.size, 2, 'that of the first, and one for all others')
+  port.close()
+})
+
+t.test('of a turn that is mostly refused no more is kept than what was taken', async t => {
+  const { station, port, said } = open(t, { offline: true, permits: topic => topic === 'ok' })
+  const frames = [...Array<Buffer>(300).fill(frame('no', { qos: 1, payload: 'x'.repeat(100) })), frame('ok', { qos: 1 })]
+  for (let turn = 0; turn < 20; turn++) {
+    const one = message(frames, { first: turn * 301 })
+    // Every second one is lent.
+    port.postMessage(turn % 2 === 0 ? one : { ...one, used: one.buffer.byteLength }, turn % 2 === 0 ? [] : [one.buffer])
+  }
+  await waitFor(() => station.outbox.counters.refused === 6_000, 'the refusals')
+  const back = (): number => said.flatMap(it => it.type === 'settled' ? it.returned : []).length
+  await waitFor(() => back() === 10, 'what was lent to go back', { within: 5_000 })
+  const memory = memoryOf(station)
+  station.connect()
+  await station.link.until(20)
+  t.same(station.topics, Array(20).fill('ok'))
+  t.same([...memory].map(({ byteLength }) => byteLength), [65_536])
+  port.close()
+})
+
+t.test('without a connection a request keeps its place among QoS 0', async t => {
+  const { station, port } = open(t, {
+    offline: true,
+    request: source => {
+      station.outbox.add(source, delivery(0, Infinity, () => {}, 'request'))
+      return new Promise(() => {})
+    }
+  })
+  port.postMessage(message([frame('a', { payload: 'before' })]))
+  port.postMessage({ type: 'request', id: 0, topic: 'n', payload: '', options: {} })
+  port.postMessage(message([frame('a', { payload: 'after' })], { first: 1 }))
+  await waitFor(() => station.outbox.messages === 3, 'all to be taken')
+  station.connect()
+  await station.link.until(3)
+  t.same(station.received.map(({ payload }) => payload), ['before', 'request', 'after'])
   port.close()
 })
 

@@ -1,16 +1,19 @@
 import mqttPacket from 'mqtt-packet'
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { MessageChannel, receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import type { PublishPacket, QoS } from '../../lib/index.ts'
-import type { MainMessage, PublishMessage } from '../../lib/bridge/protocol.ts'
+import type { MainMessage, PublishMessage, SettledMessage } from '../../lib/bridge/protocol.ts'
 import type { OutboxLink } from '../../lib/outbox/outbox.ts'
 import { PublishHooks } from '../../lib/outbox/publish-hooks.ts'
 import { Hooks } from '../../lib/routing/hooks.ts'
 import { PacketType } from '../../lib/wire/packet.ts'
+import type { ConnectInfo } from '../../lib/wire/tap.ts'
+import { Batch } from '../../workers/batch.ts'
 import { WorkerClient } from '../../workers/client.ts'
 import { waitFor, withinTime } from '../support/events.ts'
 import { random } from '../support/random.ts'
+import { remaining } from './collect.ts'
 import { Station, type StationOptions } from './station.ts'
 
 /* Promise P24, for memory that goes to the main thread and comes back: it is used again, and never too early. */
@@ -148,6 +151,17 @@ class LazyLink implements OutboxLink {
   }
 }
 
+/** What the broker says of itself. */
+const info: ConnectInfo = {
+  version: 5,
+  sessionPresent: true,
+  receiveMaximum: 65_535,
+  maximumPacketSize: 268_435_460,
+  maximumQoS: 2,
+  retainAvailable: true,
+  subscriptionIdentifiers: true
+}
+
 t.test('no byte changes while somebody may still read it', async t => {
   const seed = Math.floor(Math.random() * 2 ** 31)
   t.comment(`seed ${seed}`)
@@ -162,15 +176,6 @@ t.test('no byte changes while somebody may still read it', async t => {
     if (seen.has(n)) duplicates++
     seen.add(n)
     if (sizes[n] === undefined || !payload.equals(pattern(n, sizes[n]))) wrong++
-  }
-  const info = {
-    version: 5 as const,
-    sessionPresent: true,
-    receiveMaximum: 65_535,
-    maximumPacketSize: 268_435_460,
-    maximumQoS: 2 as const,
-    retainAvailable: true,
-    subscriptionIdentifiers: true
   }
   const count = 1_500
   const all: Array<Promise<unknown>> = []
@@ -208,4 +213,83 @@ t.test('no byte changes while somebody may still read it', async t => {
   t.ok(lent.length > 50, 'memory was lent')
   t.ok(returned.length > 0)
   t.comment(`${seen.size} of ${count} seen over ${connections} connections, ${duplicates} again, ${lent.length} times lent, ${returned.length} came back meanwhile`)
+})
+
+/** The other end of a worker's port, with a thread at it that reads nothing by itself, and full memory that it lends. */
+function sleeper (station: Station): { port: MessagePort, lend: (count: number) => void } {
+  const { port1, port2 } = new MessageChannel()
+  station.bridge.accept(port2, 7)
+  const batch = new Batch()
+  const lend = (count: number): void => {
+    for (let i = 0; i < count; i++) {
+      batch.add(
+        { topic: Buffer.from([0, 1, 0x61]), payload: Buffer.alloc(60_000), payloadLength: 60_000, qos: 1, retain: false, properties: null, size: 60_010 }, 5,
+        { deadline: undefined, abortable: false, absolute: false })
+      const message = batch.take({ prefix: '', version: 5 }, true)
+      port1.postMessage(message, [message.buffer])
+    }
+  }
+  return { port: port1, lend }
+}
+
+t.test('a thread that sleeps gets no more back than it would keep, until it lends some again', async t => {
+  const station = new Station()
+  t.teardown(() => station.close())
+  const { port, lend } = sleeper(station)
+  let returned = 0
+  let confirmed = 0
+  const read = (): void => {
+    for (let received; (received = receiveMessageOnPort(port)) !== undefined;) {
+      const { type, confirmed: ranges, returned: buffers } = received.message as SettledMessage
+      if (type !== 'settled') continue
+      for (let i = 1; i < ranges.length; i += 2) confirmed += ranges[i]!
+      for (const { byteLength } of buffers) returned += byteLength
+    }
+  }
+  lend(100)
+  await waitFor(() => { read(); return confirmed === 100 }, 'the answers')
+  t.equal(returned, 64 * UNIT)
+  lend(10)
+  await waitFor(() => { read(); return confirmed === 110 }, 'the answers')
+  t.equal(returned, 74 * UNIT)
+  port.close()
+})
+
+t.test('of what a dead worker has lent no more is kept than what is still on its way', t => {
+  async function stage (t: Test): Promise<{ station: Station, port: MessagePort, link: LazyLink, memory: Set<WeakRef<ArrayBufferLike>> }> {
+    const station = new Station({ offline: true })
+    t.teardown(() => station.close())
+    const { port, lend } = sleeper(station)
+    const link = new LazyLink(station, () => {})
+    const memory = new Set<WeakRef<ArrayBufferLike>>()
+    const send = link.send.bind(link)
+    link.send = (packets, done) => {
+      for (const { buffer } of packets) memory.add(new WeakRef(buffer))
+      send(packets, done)
+    }
+    lend(40)
+    await waitFor(() => station.outbox.messages === 40, 'all to be taken')
+    station.outbox.attach(link, info)
+    await waitFor(() => { link.step(4, 0); return memory.size === 40 }, 'all to be written')
+    link.step(4, 0)
+    return { station, port, link, memory }
+  }
+
+  t.test('confirmed after its death', async t => {
+    const { station, port, link, memory } = await stage(t)
+    port.close()
+    await waitFor(() => station.bridge.workers === 0, 'the end of the worker')
+    await waitFor(() => { link.step(0, 1); return station.outbox.messages === 3 }, 'all but three to be confirmed')
+    t.equal(await remaining(memory, 3), 3)
+  })
+
+  t.test('confirmed as it dies', async t => {
+    const { station, port, link, memory } = await stage(t)
+    port.close()
+    await waitFor(() => { link.step(0, 1); return station.bridge.workers === 0 }, 'the end of the worker')
+    const { messages } = station.outbox
+    t.ok(messages > 0)
+    t.equal(await remaining(memory, messages), messages)
+  })
+  t.end()
 })

@@ -3,7 +3,7 @@ import net from 'node:net'
 import Fastify from 'fastify'
 import t from 'tap'
 import multimqtt, { type MqttPluginOptions } from '../../lib/index.ts'
-import { scriptedApp } from '../faults/scripted-app.ts'
+import { liveApp, outcome, scriptedApp } from '../faults/scripted-app.ts'
 import { buildApp, connect, live, mosquittoSettings } from '../support/app.ts'
 import { connectClient } from '../support/client.ts'
 import { waitFor, withinTime } from '../support/events.ts'
@@ -196,6 +196,17 @@ for (const { name, skip, start } of mosquittoSettings()) {
     await seen.first(2_001)
   })
 }
+
+t.test('close drains while a SUBSCRIBE that may have ended a connection is without an answer', async t => {
+  const { app, broker } = await liveApp(t, { onSubscribe: () => false }, { closeTimeout: 2_000 })
+  app.mqtt.topic('silent', () => {})
+  await broker.last.until('subscribe')
+  broker.last.drop()
+  await (await broker.connection(1)).until('subscribe')
+  const own = outcome(app.mqtt.publish('drain', '', { qos: 1 }))
+  await app.close()
+  t.match(await own, { code: 'ok' })
+})
 
 t.test('closing aborts the signal of handlers; what they give up stays unacknowledged', { skip: mosquittoMissing() }, async t => {
   const broker = await startMosquitto(t)

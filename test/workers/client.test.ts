@@ -234,6 +234,47 @@ t.test('tiny publishes that nobody awaits fill no memory: what waits for its ans
   t.equal(await client.publish('t', 'x').then(() => 'taken', ({ code }: MqttError) => code), 'FST_MQTT_OUTBOX_FULL')
 })
 
+t.test('requests count until they are answered, and as publishes do', async t => {
+  const reply = { topic: 'r', absoluteTopic: 'r', payload: Buffer.from('answer'), qos: 0, retain: false, dup: false, properties: {} } as unknown as Message
+  const answers: Array<() => void> = []
+  const { client, accept } = connect(t, { maxBytes: 10_000, request: () => new Promise(resolve => { answers.push(() => resolve(reply)) }) })
+  accept()
+  await client.ready()
+  const refused: MqttError[] = []
+  const asked = Array.from({ length: 20 }, () => client.request('ask', Buffer.alloc(1_000)).catch((error: MqttError) => { refused.push(error) }))
+  await waitFor(() => answers.length + refused.length === 20, 'all to be judged')
+  t.equal(answers.length, 4, 'a request takes more memory than its payload')
+  t.ok(refused.every(({ code, maybeSent }) => code === 'FST_MQTT_OUTBOX_FULL' && !maybeSent))
+  t.match(await failure(client.publish('a', Buffer.alloc(2_000))), { code: 'FST_MQTT_OUTBOX_FULL', maybeSent: false })
+  for (const answer of answers.splice(0)) answer()
+  await Promise.all(asked)
+  const publish = client.publish('a', Buffer.alloc(8_000), { qos: 1 })
+  t.match(await failure(client.request('ask', Buffer.alloc(1_000))), { code: 'FST_MQTT_OUTBOX_FULL', maybeSent: false })
+  await publish
+  const again = client.request('ask', Buffer.alloc(1_000))
+  await waitFor(() => answers.length === 1, 'the request')
+  answers[0]!()
+  t.equal((await again).text(), 'answer')
+})
+
+t.test('a thread that does not come back to its event loop finds room again where there is some', async t => {
+  const { port1, port2 } = new MessageChannel()
+  const client = new WorkerClient(port1)
+  t.teardown(() => port2.close())
+  port2.postMessage({ type: 'hello', protocol: 1, prefix: '', version: 5, maxBytes: 3_000, window: 0, routes: [] })
+  await client.ready()
+  const error = { code: 'FST_MQTT_TIMEOUT', message: 'nobody', maybeSent: true }
+  const codes: string[] = []
+  const note = ({ code }: MqttError): void => { codes.push(code) }
+  const all: Array<Promise<unknown>> = []
+  for (let id = 0; id < 3; id++) {
+    all.push(client.request('ask', Buffer.alloc(1_500)).catch(note))
+    port2.postMessage({ type: 'unanswered', id, error })
+  }
+  await withinTime(Promise.all(all), 'the answers')
+  t.same(codes, Array(3).fill('FST_MQTT_TIMEOUT'))
+})
+
 t.test('workers.topics binds QoS 0, too', async t => {
   const topics = ['p/ok/#', 'elsewhere']
   const { client, station, accept } = connect(t, { prefix: 'p', topics, permits: topic => topic.startsWith('p/ok/') || topic === 'elsewhere' })
