@@ -66,7 +66,11 @@ t.test('a topic that is not for workers: refused by the application what comes b
   const { app } = await buildApp(t, { url: 'mqtt://127.0.0.1:1', workers: { topics: ['other'] } })
   await app.ready()
   const told = recordPublishes(t)
-  await endOf(spawn('andExit', { topic: 'a', count: 2, qos: 1 }))
+  const ended = new Int32Array(new SharedArrayBuffer(4))
+  const worker = endOf(spawn('flagged', { topic: 'a', count: 2, qos: 1, ended, how: 'exit' }))
+  // This thread tells nobody anything until both are published.
+  t.not(Atomics.wait(ended, 0, 0, 10_000), 'timed-out')
+  await worker
   await waitFor(() => told.names.length >= 10, 'what was refused')
   t.strictSame(endings(told), { [`${BAD.join()} FST_MQTT_WORKER_TOPIC`]: 2 })
 })
