@@ -98,6 +98,7 @@ export class Suspects<T extends Suspect> {
    * @param redelivered how many messages of a kept session came again on that connection
    */
   accuse (unanswered: readonly T[], redelivered: number): T | undefined {
+    // With nothing sent it was over nothing of ours.
     if (this.allowance === 0) {
       this.#flaps = FLAPS
       return undefined

@@ -209,7 +209,7 @@ export class WorkerClient {
     return promise
   }
 
-  /** What it has in memory for publishes that are not confirmed, in bytes. */
+  /** What it has in memory for publishes that are not confirmed and requests that are not answered, in bytes. */
   get #held (): number {
     return this.#unconfirmed + this.#pending.size * ENTRY_BYTES + this.#requests.bytes
   }

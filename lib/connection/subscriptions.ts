@@ -58,6 +58,8 @@ export class Subscriptions {
   #info: ConnectInfo | undefined
   #closed = false
   #unanswered = 0
+  /** Messages of a kept session may come for what is not answered yet, or not even asked for. */
+  #inherits = false
   #grants = 0
   #converging = false
   #retry: NodeJS.Timeout | undefined
@@ -87,10 +89,8 @@ export class Subscriptions {
 
   /** A copy has come for these identifiers; true when one of them is ours. It shows that the broker has that filter, before it says so. */
   claim (ids: readonly number[]): boolean {
-    for (const id of ids) {
-      const subscription = this.#byFilter.get(this.#ids.filterOf(id) ?? '')
-      if (subscription?.status === 'pending') subscription.since ??= ++this.#grants
-    }
+    // Once all is answered there is nothing to be learned from a message.
+    if (this.#inherits || this.#unanswered > 0) this.#learn(ids)
     return ids.some(id => this.#ids.has(id))
   }
 
@@ -138,6 +138,7 @@ export class Subscriptions {
 
   /** CONNACK: messages of a kept session may come at once, also for what an earlier process has asked for. */
   inherit (): void {
+    this.#inherits = true
     for (const subscription of this.#byFilter.values()) if (subscription.since === undefined) subscription.inherited = true
   }
 
@@ -206,6 +207,13 @@ export class Subscriptions {
     return first === undefined || ids.includes(first.id)
   }
 
+  #learn (ids: readonly number[]): void {
+    for (const id of ids) {
+      const subscription = this.#byFilter.get(this.#ids.filterOf(id) ?? '')
+      if (subscription?.status === 'pending') subscription.since ??= ++this.#grants
+    }
+  }
+
   /** Once for all the routes that come and go in a turn. */
   #scheduleConverge (): void {
     if (this.#converging || this.#info === undefined) return
@@ -247,7 +255,10 @@ export class Subscriptions {
       if (current && subscription.stale && subscription.coveredBy === undefined) this.#subscribe(subscription, info)
     }
     if (this.#queue.length === 0) this.#sendUnwanted(most, info)
-    if (this.#queue.length === 0 && this.#unanswered === 0) this.#suspects.relax()
+    if (this.#queue.length === 0 && this.#unanswered === 0) {
+      this.#inherits = false
+      this.#suspects.relax()
+    }
     if (!this.probing) this.#events.onUnsuspected()
   }
 
