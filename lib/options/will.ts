@@ -18,10 +18,10 @@ export function buildWill (options: WillOptions, prefix: string): Will {
   const name = absolute ? topic : addPrefix(prefix, topic)
   const reason = topicNameError(name)
   if (reason !== null) throw FST_MQTT_OPTIONS(`will.topic: ${reason}`)
-  const bytes = payloadOf(payload)
   return {
     topic: name,
-    payload: typeof bytes === 'string' ? Buffer.from(bytes) : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+    // A copy: it leaves with each CONNECT, and the caller may do with the bytes what it likes.
+    payload: Buffer.from(payloadOf(payload) as string),
     qos,
     retain,
     ...(properties !== undefined && { properties })

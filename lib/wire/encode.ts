@@ -13,8 +13,8 @@ const { get: trueLength } = Object.getOwnPropertyDescriptor(Object.getPrototypeO
   get: (this: Uint8Array) => number
 }
 
-/** Up to here a loop over bytes beats the call of `set`. */
-const LOOP_LIMIT = 48
+/** Up to here a loop over bytes beats the call of `set`: 8 bytes 27 and 36 ns, 16 bytes 31 and 21. */
+const LOOP_LIMIT = 12
 
 function remainingLength (
   topicLength: number, payloadLength: number, qos: QoS, version: ProtocolVersion, properties: Uint8Array | null
