@@ -28,7 +28,6 @@ import { Registry } from './routing/registry.ts'
 import { Scope } from './routing/scope.ts'
 import { filterMatches } from './topics/filter.ts'
 import type { MqttHooks, ProtocolVersion, Status } from './types/index.ts'
-import { buildWill } from './options/will.ts'
 import type { ConnectInfo, Tap } from './wire/tap.ts'
 
 /** All parts of one connection, put together and taken through its life. */
@@ -51,6 +50,8 @@ export class Runtime {
   readonly #warned = new Set<string>()
   /** A connection that publishes do not go out on yet. */
   #waiting: { tap: Tap, info: ConnectInfo } | undefined
+  /** What was published has to leave, whatever becomes of subscriptions. */
+  #draining = false
   #lastFailure = ''
   #stopping: Promise<void> | undefined
   /** Of `closeTimeout`, in milliseconds. */
@@ -77,6 +78,7 @@ export class Runtime {
         this.#readiness.refused(error)
       },
       onUnsubscribed: filter => this.#tell('onUnsubscribe', filter),
+      onKept: filter => this.#app.log.warn({ filter }, 'MQTT: the connection ended each time that UNSUBSCRIBE was sent; it is tried again later, and until then the broker keeps the subscription'),
       onAwaiting: () => this.#inbox.reconsider(),
       onUnsuspected: () => this.#attachOutbox(),
       onUnsendable: (filter, option) => this.#warnOnce(`The subscription to "${filter}" asks for ${option}, which needs MQTT 5`),
@@ -169,7 +171,8 @@ export class Runtime {
   /** Confirms what was published, disconnects: with `stop`, all within `closeTimeout`. HTTP handlers may publish until this begins. */
   async close (): Promise<void> {
     await this.stop()
-    // Whatever SUBSCRIBE has no answer yet: nobody waits for its messages any more.
+    // Whatever SUBSCRIBE has no answer yet, here or on the next connection: nobody waits for its messages any more.
+    this.#draining = true
     this.#attachOutbox()
     const deadline = performance.now() + this.#timeLeft
     await this.#bridge.close()
@@ -226,12 +229,11 @@ export class Runtime {
   }
 
   async #details (): Promise<ConnectDetails> {
-    const { credentials, will, prefix } = this.#options
+    const { credentials, will } = this.#options
     const given = credentials === undefined ? this.#options : await credentials()
     if (typeof given !== 'object' || given === null) throw FST_MQTT_OPTIONS('credentials: must give an object with username and password')
     const { username, password } = given
-    const wanted = typeof will === 'function' ? await will() : will
-    return { username, password, will: wanted === undefined ? undefined : buildWill(wanted, prefix) }
+    return { username, password, will: typeof will === 'function' ? await will() : will }
   }
 
   #createInbox (): Inbox {
@@ -288,6 +290,13 @@ export class Runtime {
     const hooks = PublishHooks.of(this.scope)
     const permits = topics && ((topic: string) => topics.some(filter => filterMatches(filter, topic)))
     const permit = permits && { permit: (topic: string) => assertPermitted(permits, topic) }
+    // One for each worker that asks, not for each request: memory for frames comes in chunks.
+    const publishers = new WeakMap<Source, Publisher>()
+    const publisherOf = (source: Source): Publisher => {
+      const publisher = publishers.get(source) ?? this.#createPublisher(source, permit)
+      publishers.set(source, publisher)
+      return publisher
+    }
     return new Bridge({
       namespace,
       outbox: this.#outbox,
@@ -298,8 +307,7 @@ export class Runtime {
       window: workers.window,
       log: this.#app.log,
       onUnsendable: () => this.#warnUnsendable(),
-      // Requests are rare: each makes its own publisher rather than one for each worker.
-      request: (source, topic, payload, request) => this.#requester.request(topic, payload, request, hooks, this.#createPublisher(source, permit)),
+      request: (source, topic, payload, request) => this.#requester.request(topic, payload, request, hooks, publisherOf(source)),
       routes: () => registry.named().map(([name, { definition }]) => ({
         name, pattern: definition.declared, absolute: definition.absolute, portable: definition.portable
       })),
@@ -325,7 +333,7 @@ export class Runtime {
     this.#subscriptions.attach(info)
     this.#readiness.check()
     // What the broker hangs up on is found sooner when publishes do not come between.
-    if (!this.#subscriptions.probing) this.#attachOutbox()
+    if (this.#draining || !this.#subscriptions.probing) this.#attachOutbox()
   }
 
   /** Behind the SUBSCRIBEs, so that this application does not miss answers to what waited in the outbox. */

@@ -149,7 +149,7 @@ export class Suspects<T extends Suspect> {
   }
 
   get #isLastTry (): boolean {
-    return this.#hangUps.some(interrupted => [...interrupted].some(({ tries }) => tries === TRIES - 1))
+    return this.#hangUps.some(interrupted => [...interrupted].some(({ tries }) => tries >= TRIES - 1))
   }
 
   get #flapping (): boolean {

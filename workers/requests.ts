@@ -89,12 +89,13 @@ export class Requests {
 export function prepareRequest (topic: string, payload: unknown, given: RequestOptions = {}): PreparedRequest {
   const { signal, properties, ...options } = checkPublishOptions(given)
   const size = properties === undefined ? 0 : encodeProperties(properties)?.length ?? 0
-  const bytes = toPayload(payload)
+  const sent = toPayload(payload)
+  // Exactly its bytes: the memory around them holds other things of the caller's, and a view can say anything about its length.
+  const bytes = typeof sent === 'string' ? sent : new Uint8Array(sent)
   return {
     asked: {
       topic,
-      // Exactly its bytes: the memory around them holds other things of the caller's.
-      payload: typeof bytes === 'string' ? bytes : new Uint8Array(bytes),
+      payload: bytes,
       options: { ...options, ...(properties !== undefined && { properties: copyProperties(properties) }) } as RequestMessage['options']
     },
     signal,

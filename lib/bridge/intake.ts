@@ -174,7 +174,8 @@ export class Intake {
   }
 
   #endRun (usual: number, timeout: number): void {
-    if (!this.#gathers) this.#slab = undefined
+    // Small turns may come between large ones for as long as anything waits.
+    if (!this.#gathers && this.#source.queue.length === 0) this.#slab = undefined
     if (this.#run === undefined) return
     const { deadline } = this.#run
     const isOld = usual !== deadline && usual - deadline > Math.min(timeout * OFFLINE_RUN.part, OFFLINE_RUN.most)

@@ -236,10 +236,11 @@ export class Connection {
   #openTap (): Tap {
     const events = this.#events
     const { version } = this.#protocol
+    const { clean, expiry } = this.#options.session
     const tap = new Tap(this.#options.open(version), {
       version,
-      clean: this.#options.session.clean,
-      ephemeral: version === 5 && this.#options.session.expiry === 0,
+      clean,
+      ephemeral: clean || (version === 5 && expiry === 0),
       maxPayload: this.#options.maxPayload,
       handlers: {
         onConnack: (own, info) => this.#connected(own, info),

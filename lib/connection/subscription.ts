@@ -89,6 +89,8 @@ export class Subscription implements Suspect {
   /** What is wanted has changed: the broker's last answer is not to this. */
   reconsider (): void {
     if (!this.stale || this.status === 'pending') return
+    // This may be granted, whatever the broker did at the last one.
+    this.shunnedUntil = 0
     this.status = 'pending'
     this.error = undefined
   }
@@ -129,6 +131,7 @@ export class Subscription implements Suspect {
   /** The broker has granted what was last sent; `place` counts its grants. */
   answer (qos: QoS, place: number): void {
     this.#shuns = 0
+    this.shunnedUntil = 0
     this.since ??= place
     this.inherited = false
     this.#answered = this.#sent

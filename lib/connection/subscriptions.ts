@@ -4,6 +4,7 @@ import { Fifo } from '../fifo.ts'
 import { Suspects } from '../suspects.ts'
 import type { Granted, QoS, SubscriptionStatus } from '../types/index.ts'
 import type { ConnectInfo } from '../wire/tap.ts'
+import { Copies } from './copies.ts'
 import { Covers } from './covers.ts'
 import { hangsUp, isLasting, refused, subscribeOptions, tooLarge, unsendable } from './subscribe.ts'
 import { Subscription, type SubscriptionOptions } from './subscription.ts'
@@ -11,7 +12,7 @@ import { SubscriptionIds } from './subscription-ids.ts'
 import { Unwanted, type Leaving } from './unwanted.ts'
 
 export interface SubscriptionsOptions {
-  /** Milliseconds until what was refused is asked for again. */
+  /** Milliseconds until what was refused, or hung up on, is asked for again. */
   retry: number
   /** There never is a connection: everything counts as granted (option `connect: false`). */
   pretend?: boolean
@@ -33,6 +34,8 @@ export interface SubscriptionEvents {
   onUnsuspected (): void
   /** The broker has answered an UNSUBSCRIBE. */
   onUnsubscribed (filter: string): void
+  /** The connection ends each time that UNSUBSCRIBE is sent, so the broker still has it; it is asked again, rarely. */
+  onKept (filter: string): void
   /** Two filters that some brokers send a copy each for, and nothing tells the copies apart (MQTT 3.1.1). */
   onOverlap (one: string, other: string): void
 }
@@ -49,18 +52,16 @@ export class Subscriptions {
   readonly #ids = new SubscriptionIds()
   readonly #byFilter = new Map<string, Subscription>()
   readonly #covers: Covers
+  readonly #copies: Copies
   readonly #suspects = new Suspects<Subscription>(() => this.#sendQueued())
   /** SUBSCRIBE was sent for these, and not yet answered. */
   readonly #asked = new Set<Subscription>()
-  readonly #unwanted = new Unwanted()
+  readonly #unwanted: Unwanted
   /** What is to be asked for on this connection. */
   #queue = new Fifo<Subscription>()
   #info: ConnectInfo | undefined
   #closed = false
   #unanswered = 0
-  /** Messages of a kept session may come for what is not answered yet, or not even asked for. */
-  #inherits = false
-  #grants = 0
   #converging = false
   #retry: NodeJS.Timeout | undefined
 
@@ -68,7 +69,9 @@ export class Subscriptions {
     this.#client = client
     this.#options = options
     this.#events = events
+    this.#unwanted = new Unwanted(options.retry)
     this.#covers = new Covers((one, other) => events.onOverlap(one, other))
+    this.#copies = new Copies(this.#byFilter, this.#ids, this.#covers)
   }
 
   /** Every filter in its state, in the order first asked for. */
@@ -87,11 +90,9 @@ export class Subscriptions {
     return true
   }
 
-  /** A copy has come for these identifiers; true when one of them is ours. It shows that the broker has that filter, before it says so. */
+  /** A copy has come for these identifiers; true when one of them is ours. */
   claim (ids: readonly number[]): boolean {
-    // Once all is answered there is nothing to be learned from a message.
-    if (this.#inherits || this.#unanswered > 0) this.#learn(ids)
-    return ids.some(id => this.#ids.has(id))
+    return this.#copies.claim(ids, this.#unanswered > 0)
   }
 
   /** True while SUBSCRIBEs go a few at a time, to find the one that the broker hangs up on. */
@@ -136,10 +137,9 @@ export class Subscriptions {
     if (subscription.known && !this.#closed) await this.#leave(subscription)
   }
 
-  /** CONNACK: messages of a kept session may come at once, also for what an earlier process has asked for. */
+  /** CONNACK, and the session was kept: its messages may come before `attach`. */
   inherit (): void {
-    this.#inherits = true
-    for (const subscription of this.#byFilter.values()) if (subscription.since === undefined) subscription.inherited = true
+    this.#copies.inherit()
   }
 
   /**
@@ -152,8 +152,11 @@ export class Subscriptions {
     this.#suspects.attached()
     for (const subscription of this.#byFilter.values()) {
       if (!info.sessionPresent) subscription.forget()
-      // One more connection would be lost over it.
-      if (subscription.shunnedUntil > performance.now()) continue
+      if (subscription.shunnedUntil > performance.now()) {
+        // One more connection would be lost over it, and no copy is to be waited for.
+        subscription.inherited = false
+        continue
+      }
       if (info.sessionPresent) subscription.resume(info.version === 5)
       else subscription.again()
     }
@@ -173,7 +176,9 @@ export class Subscriptions {
     this.#info = undefined
     this.#suspects.detached()
     for (const subscription of this.#byFilter.values()) subscription.suspend()
-    this.#unwanted.detach(hungUp)
+    this.#forgetUnanswered()
+    for (const filter of this.#unwanted.detach(hungUp)) this.#events.onKept(filter)
+    if (this.#unwanted.resting) this.#retryLater()
     const culprit = hungUp ? this.#suspects.accuse(unanswered, redelivered) : undefined
     if (culprit !== undefined) {
       const error = hangsUp(culprit.filter)
@@ -190,28 +195,12 @@ export class Subscriptions {
     clearTimeout(this.#retry)
     for (const subscription of this.#byFilter.values()) subscription.end(closed())
     this.#unwanted.close()
+    this.#forgetUnanswered()
   }
 
-  /**
-   * Of the copies that a broker sends of one message for overlapping filters, the one that stands for it where no
-   * route does: that of the subscription which it has had for longest. Those that it got later have no copy of what it
-   * had routed, or queued, before; what it has refused has none at all, and what has noLocal none of our own.
-   */
+  /** Of the copies of one message, whether that for these identifiers stands for it where no route does. */
   standsFor (topic: string, ids: readonly number[], retain: boolean): boolean {
-    let first: Subscription | undefined
-    for (const subscription of this.#covers.matching(topic)) {
-      // What is retained comes once for each subscription that wants it, when that is made.
-      if (retain && subscription.options.retainHandling === 2) continue
-      if (subscription.since !== undefined && (first === undefined || isBefore(subscription, first))) first = subscription
-    }
-    return first === undefined || ids.includes(first.id)
-  }
-
-  #learn (ids: readonly number[]): void {
-    for (const id of ids) {
-      const subscription = this.#byFilter.get(this.#ids.filterOf(id) ?? '')
-      if (subscription?.status === 'pending') subscription.since ??= ++this.#grants
-    }
+    return this.#copies.standsFor(topic, ids, retain)
   }
 
   /** Once for all the routes that come and go in a turn. */
@@ -256,7 +245,7 @@ export class Subscriptions {
     }
     if (this.#queue.length === 0) this.#sendUnwanted(most, info)
     if (this.#queue.length === 0 && this.#unanswered === 0) {
-      this.#inherits = false
+      this.#copies.settled()
       this.#suspects.relax()
     }
     if (!this.probing) this.#events.onUnsuspected()
@@ -301,7 +290,7 @@ export class Subscriptions {
     const { renewal } = subscription
     const options = subscription.send()
     this.#tellUnsendable(subscription, info)
-    const answered = this.#await()
+    const answered = this.#await(info)
     this.#asked.add(subscription)
     this.#client.subscribe(filter, subscribeOptions(options, info, id, renewal), (error, _granted, packet) => {
       const refusal = error === null ? undefined : refused(filter, error)
@@ -311,12 +300,12 @@ export class Subscriptions {
         this.#asked.delete(subscription)
         this.#suspects.acquit(subscription, refusal !== undefined)
       }
-      answered()
+      answered(lost)
       // An answer from an earlier connection, or to what has been changed since, says nothing.
       if (lost || this.#info !== info || !subscription.isLatest(options)) return
       if (refusal === undefined) {
         const qos = (packet?.granted as number[] | undefined)?.[0] as QoS | undefined ?? options.qos
-        subscription.answer(qos, ++this.#grants)
+        subscription.answer(qos, this.#copies.nextPlace())
         this.#events.onGranted({ filter, qos })
         return
       }
@@ -337,18 +326,27 @@ export class Subscriptions {
     if (version < 5) for (const option of unsendable(options)) this.#events.onUnsendable(filter, option)
   }
 
-  /** A packet is sent whose answer is awaited; returns what to call when it has come, or never will. */
-  #await (): () => void {
+  /** A packet is sent whose answer is awaited; returns what to call when it has come, or is `lost` with the connection. */
+  #await (info: ConnectInfo): (lost: boolean) => void {
     if (this.#unanswered++ === 0) this.#events.onAwaiting()
-    return () => {
+    return lost => {
+      if (this.#info !== info) return
       if (--this.#unanswered === 0) this.#events.onAwaiting()
-      this.#sendQueued()
+      // mqtt.js may tell this before it tells that the connection is gone, and what goes into that is never answered.
+      if (!lost) this.#sendQueued()
     }
+  }
+
+  /** Nothing of what was sent is answered any more. */
+  #forgetUnanswered (): void {
+    if (this.#unanswered === 0) return
+    this.#unanswered = 0
+    this.#events.onAwaiting()
   }
 
   /** Permissions and quotas change: what was refused is asked for again, rarely. */
   #retryLater (): void {
-    if (this.#retry !== undefined) return
+    if (this.#retry !== undefined || this.#closed) return
     this.#retry = setTimeout(() => {
       this.#retry = undefined
       const info = this.#info
@@ -358,6 +356,8 @@ export class Subscriptions {
         if (subscription.shunnedUntil > now) this.#retryLater()
         else subscription.again()
       }
+      this.#unwanted.resume(now)
+      if (this.#unwanted.resting) this.#retryLater()
       if (info === undefined) return
       this.#covers.assign(this.#byFilter.values(), !info.subscriptionIdentifiers)
       this.#converge()
@@ -370,17 +370,14 @@ export class Subscriptions {
   }
 
   #unsubscribe (leaving: Leaving, info: ConnectInfo): void {
-    const answered = this.#await()
+    const answered = this.#await(info)
     this.#client.unsubscribe(leaving.filter, error => {
-      if (error == null && this.#info === info && this.#unwanted.left(leaving)) this.#events.onUnsubscribed(leaving.filter)
+      const lost = error != null
+      if (!lost && this.#info === info && this.#unwanted.left(leaving)) this.#events.onUnsubscribed(leaving.filter)
       leaving.done()
-      answered()
+      answered(lost)
     })
   }
-}
-
-function isBefore (one: Subscription, other: Subscription): boolean {
-  return one.options.noLocal === other.options.noLocal ? one.since! < other.since! : other.options.noLocal
 }
 
 function closed (): MqttError {

@@ -3,32 +3,51 @@ export interface Leaving {
   readonly filter: string
   /** How many hang-ups may come while UNSUBSCRIBE is unanswered. */
   readonly tries: number
+  /** How often it has been put off. */
+  readonly rests: number
+  /** On performance.now()'s clock: until then it is put off. */
+  readonly until: number
   /** Nobody waits for the answer any more. */
   readonly done: () => void
 }
 
-/** After so many hang-ups in answer to UNSUBSCRIBE the filter is left to the broker: copies of it find no route. */
+/** After so many hang-ups in answer to UNSUBSCRIBE it is put off, and from then on after each: a network may have ended them all. */
 const TRIES = 3
+/** It is put off for so many times the first wait at most. */
+const MOST_WAITS = 64
 
 /** The filters that the broker still has, and nobody wants any more. */
 export class Unwanted {
   readonly #leaving = new Map<string, Leaving>()
-  /** Of those: no UNSUBSCRIBE was sent on this connection. */
+  /** Of those: UNSUBSCRIBE is to be sent on this connection, and was not yet. */
   readonly #unasked = new Set<Leaving>()
+  /** Of those: copies of them come, and find no route, until it is time to ask again. */
+  readonly #resting = new Set<Leaving>()
+  readonly #wait: number
+
+  /** @param wait milliseconds until one that was put off is asked for again; it doubles with each time */
+  constructor (wait: number) {
+    this.#wait = wait
+  }
 
   /** True while an UNSUBSCRIBE is unanswered. */
   get asking (): boolean {
-    return this.#leaving.size > this.#unasked.size
+    return this.#leaving.size > this.#unasked.size + this.#resting.size
+  }
+
+  /** True while some are put off. */
+  get resting (): boolean {
+    return this.#resting.size > 0
   }
 
   /**
    * Resolves when it is gone, or the connection is.
    *
-   * @param shunned the broker has hung up in answer to SUBSCRIBE, and may do so again: it is tried once
+   * @param shunned the broker has hung up in answer to SUBSCRIBE, and may do so again: it is put off behind the first hang-up
    */
   leave (filter: string, shunned: boolean, connected: boolean): Promise<void> {
     return new Promise(resolve => {
-      this.#add({ filter, tries: shunned ? 1 : TRIES, done: resolve })
+      this.#unasked.add(this.#add({ filter, tries: shunned ? 1 : TRIES, rests: 0, until: 0, done: resolve }))
       if (!connected) resolve()
     })
   }
@@ -51,17 +70,35 @@ export class Unwanted {
     if (leaving === undefined) return false
     leaving.done()
     this.#unasked.delete(leaving)
+    this.#resting.delete(leaving)
     return this.#leaving.delete(filter)
   }
 
-  /** The connection is gone; `hungUp` when it was not us who ended it. */
-  detach (hungUp: boolean): void {
+  /** The connection is gone; `hungUp` when it was not us who ended it. Returns those that are put off for the first time. */
+  detach (hungUp: boolean): string[] {
+    const putOff: string[] = []
     for (const leaving of [...this.#leaving.values()]) {
-      const { filter, tries, done } = leaving
+      if (this.#resting.has(leaving)) continue
+      const { filter, tries, rests, done } = leaving
       done()
-      const left = hungUp && !this.#unasked.delete(leaving) ? tries - 1 : tries
-      if (left === 0) this.#leaving.delete(filter)
-      else this.#add({ filter, tries: left, done: noop })
+      const left = hungUp && !this.#unasked.has(leaving) ? tries - 1 : tries
+      if (left > 0) {
+        this.#unasked.add(this.#add({ ...leaving, tries: left, done: noop }))
+        continue
+      }
+      const until = performance.now() + this.#wait * Math.min(2 ** rests, MOST_WAITS)
+      this.#resting.add(this.#add({ filter, tries: 1, rests: rests + 1, until, done: noop }))
+      if (rests === 0) putOff.push(filter)
+    }
+    return putOff
+  }
+
+  /** Those whose time has come are asked for again. */
+  resume (now: number): void {
+    for (const leaving of this.#resting) {
+      if (leaving.until > now) continue
+      this.#resting.delete(leaving)
+      this.#unasked.add(leaving)
     }
   }
 
@@ -69,6 +106,7 @@ export class Unwanted {
   clear (): void {
     this.#leaving.clear()
     this.#unasked.clear()
+    this.#resting.clear()
   }
 
   /** Nobody waits for them any more. */
@@ -76,10 +114,10 @@ export class Unwanted {
     for (const { done } of this.#leaving.values()) done()
   }
 
-  #add (leaving: Leaving): void {
+  #add (leaving: Leaving): Leaving {
     this.stay(leaving.filter)
     this.#leaving.set(leaving.filter, leaving)
-    this.#unasked.add(leaving)
+    return leaving
   }
 }
 

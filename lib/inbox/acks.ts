@@ -11,7 +11,7 @@ const MAX_PENDING = 65_535
 export interface InboxLink {
   readonly version: ProtocolVersion
   /** No session is kept: what is not acknowledged when it ends does not come again. */
-  readonly clean: boolean
+  readonly ephemeral: boolean
   readonly destroyed: boolean
   send (packets: readonly Buffer[]): void
   hold (): void

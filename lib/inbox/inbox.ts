@@ -127,7 +127,7 @@ export class Inbox {
 
   /** A connection is up. Without the old session, ids of QoS 2 exchanges mean other messages now. */
   attach (link: InboxLink, info: ConnectInfo): void {
-    this.#epoch = { link, acks: new Acks(link, this.#options.ackOrder), patient: link.clean, thrown: 0 }
+    this.#epoch = { link, acks: new Acks(link, this.#options.ackOrder), patient: link.ephemeral, thrown: 0 }
     if (info.sessionPresent) this.#dropRedelivered()
     else this.#exchanges.clear()
     this.reconsider()
@@ -255,7 +255,7 @@ export class Inbox {
       return
     }
     // A stall that is over, and has cost nothing, was one of its own.
-    if (!epoch.patient && epoch.thrown === 0 && !this.#fuller(0.75)) epoch.patient = link.clean
+    if (!epoch.patient && epoch.thrown === 0 && !this.#fuller(0.75)) epoch.patient = link.ephemeral
     // Our own acknowledgements come behind the messages, and a handler may be waiting for one: then reading goes on.
     if (awaits ? epoch.patient && this.#overflows() : this.#fuller(1)) {
       link.hold()
@@ -296,7 +296,7 @@ export class Inbox {
     if (this.#epoch !== epoch) return
     this.#epoch = undefined
     const { link, thrown } = epoch
-    const fate = link.clean ? `${thrown} messages or more are lost, as no session is kept` : 'what was not acknowledged is sent again'
+    const fate = link.ephemeral ? `${thrown} messages or more are lost, as no session is kept` : 'what was not acknowledged is sent again'
     setImmediate(() => link.disconnect(new Error(`The inbox was full and the broker went on sending: ${fate}`)))
   }
 

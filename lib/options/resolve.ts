@@ -9,7 +9,7 @@ import type { ProtocolVersion } from '../wire/packet.ts'
 import { checkedPrefix, resolveEndpoint } from './endpoint.ts'
 import type { MqttPluginOptions } from './plugin-options.ts'
 import { validateOptions } from './validate.ts'
-import { buildWill } from './will.ts'
+import { resolveWill, type ResolvedWill } from './will.ts'
 
 const MiB = 1024 * 1024
 
@@ -24,7 +24,7 @@ export interface ResolvedOptions {
   keepalive: number
   connectTimeout: number
   session: { clean: boolean, expiry?: number | undefined }
-  will: MqttPluginOptions['will']
+  will: ResolvedWill
   tls: TlsOptions
   reconnect: { min: number, max: number }
   connect: boolean
@@ -82,7 +82,7 @@ export function resolveOptions (options: MqttPluginOptions): ResolvedOptions {
     keepalive: own.keepalive ?? 15,
     connectTimeout: own.connectTimeout ?? 10_000,
     session,
-    will: checkedWill(own.will, prefix),
+    will: resolveWill(own.will, prefix),
     tls: { ...own.tls },
     reconnect: withDefaults({ min: 100, max: 30_000 }, own.reconnect),
     connect: own.connect ?? true,
@@ -129,12 +129,6 @@ function defaultClientId (version: MqttPluginOptions['protocolVersion']): string
   if (version === 3) return `fastify-${random}`
   const app = (process.env.npm_package_name ?? '').replace(/^@[^/]*\//, '').replace(/[^\w.-]/g, '')
   return `${app === '' ? 'fastify' : app}-${hostname()}-${process.pid}-${random}`
-}
-
-/** A will that is known now fails now, not at every CONNECT. */
-function checkedWill (will: MqttPluginOptions['will'], prefix: string): MqttPluginOptions['will'] {
-  if (will !== undefined && typeof will !== 'function') buildWill(will, prefix)
-  return will
 }
 
 /** An option that is there but undefined does not hide its default. */

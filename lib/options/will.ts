@@ -1,18 +1,30 @@
 import type { Will } from '../connection/connection.ts'
 import { FST_MQTT_OPTIONS } from '../errors.ts'
-import type { WillOptions } from './plugin-options.ts'
+import type { MqttPluginOptions, WillOptions } from './plugin-options.ts'
 import { addPrefix } from '../topics/prefix.ts'
 import { topicNameError } from '../topics/topic.ts'
 import type { PublishProperties } from '../wire/packet.ts'
-import { toPayload } from '../wire/payload.ts'
+import { copyOf, toPayload } from '../wire/payload.ts'
 import { encodeProperties } from '../wire/properties.ts'
 
+/** A will, or where to get one before every CONNECT. */
+export type ResolvedWill = Will | (() => Promise<Will | undefined>) | undefined
+
 /**
- * A will as CONNECT carries it.
+ * A will that is known now fails now, not at every CONNECT.
  *
  * @throws `FST_MQTT_OPTIONS`
  */
-export function buildWill (options: WillOptions, prefix: string): Will {
+export function resolveWill (will: MqttPluginOptions['will'], prefix: string): ResolvedWill {
+  if (typeof will !== 'function') return will && buildWill(will, prefix)
+  return async () => {
+    const wanted = await will()
+    return wanted === undefined ? undefined : buildWill(wanted, prefix)
+  }
+}
+
+/** A will as CONNECT carries it. */
+function buildWill (options: WillOptions, prefix: string): Will {
   checkShape(options)
   const { topic, payload, qos = 0, retain = false, properties, absolute = false } = options
   const name = absolute ? topic : addPrefix(prefix, topic)
@@ -21,7 +33,7 @@ export function buildWill (options: WillOptions, prefix: string): Will {
   return {
     topic: name,
     // A copy: it leaves with each CONNECT, and the caller may do with the bytes what it likes.
-    payload: Buffer.from(payloadOf(payload) as string),
+    payload: copyOf(payloadOf(payload)),
     qos,
     retain,
     ...(properties !== undefined && { properties })

@@ -246,6 +246,8 @@ export class Outbox {
       const verdict = this.#inflight.acknowledge(delivery, type, reasonCode)
       if (!verdict.settled) {
         link.send([pubrel(id)])
+        // Behind a first answer more may go than before.
+        this.#schedulePump()
         return
       }
       this.#settle(delivery, verdict.error, verdict.reasonCode)

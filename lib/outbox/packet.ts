@@ -1,7 +1,7 @@
 import type { PublishOptions, PublishPacket } from '../types/index.ts'
 import { encodePublish, payloadLength, publishLength, Slab, type Frame } from '../wire/encode.ts'
 import type { ProtocolVersion, PublishProperties, QoS } from '../wire/packet.ts'
-import { toPayload } from '../wire/payload.ts'
+import { copyOf, toPayload } from '../wire/payload.ts'
 import { encodeProperties } from '../wire/properties.ts'
 import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
 import { TopicCache } from '../wire/topic-cache.ts'
@@ -46,13 +46,6 @@ export class Packet implements PublishPacket {
   [kKeep] (): void {
     if (typeof this.#payload !== 'string') this.#payload = this.payload
   }
-}
-
-/** As long as the engine says that it is: a view can say anything about its length, and the rest would be other people's bytes. */
-function copyOf (payload: string | Uint8Array): Buffer {
-  if (typeof payload === 'string') return Buffer.from(payload)
-  const { buffer, length } = new Uint8Array(payload)
-  return Buffer.from(buffer, 0, length)
 }
 
 /** What hooks have made of a packet, each thing read once and checked as what `publish` is given. */

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { PublishedMessage } from '../types/index.ts'
+import { copyOf } from '../wire/payload.ts'
 
 /** A publish as it was called for. */
 export interface PublishRecord extends Omit<PublishedMessage, 'absoluteTopic'> {
@@ -94,7 +95,7 @@ export class Recorder {
 
 function createRecord (topic: string, absolute: boolean, payload: string | Uint8Array, rest: Pick<PublishRecord, 'qos' | 'retain' | 'properties'>): PublishRecord {
   // A copy: the caller may do with the bytes what it likes.
-  return { topic, absolute, payload: Buffer.from(payload as string), ...rest }
+  return { topic, absolute, payload: copyOf(payload), ...rest }
 }
 
 function noop (): void {}

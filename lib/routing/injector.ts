@@ -7,7 +7,7 @@ import { addPrefix, stripPrefix } from '../topics/prefix.ts'
 import { topicNameError } from '../topics/topic.ts'
 import type { InjectMessage, InjectResult, PublishedMessage, PublishResult, ReceivedProperties } from '../types/index.ts'
 import { Publish } from '../wire/decode.ts'
-import { toPayload } from '../wire/payload.ts'
+import { copyOf, toPayload } from '../wire/payload.ts'
 import { encodeProperties } from '../wire/properties.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Observer } from './observer.ts'
@@ -103,7 +103,7 @@ export class Injector {
     if (wrong !== null) throw FST_MQTT_TOPIC(`inject: the topic ${wrong}`)
     // What cannot be sent cannot come, either.
     if (properties !== undefined) encodeProperties(properties)
-    const bytes = Buffer.from(toPayload(payload) as string)
+    const bytes = copyOf(toPayload(payload))
     return toPublish({ absoluteTopic, payload: bytes, qos, retain, properties })
   }
 }

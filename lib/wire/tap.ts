@@ -74,8 +74,9 @@ export class Tap extends Duplex {
   readonly socket: Duplex
   readonly version: ProtocolVersion
   /** The session ends with the connection. */
-  readonly clean: boolean
-  readonly #fresh: boolean
+  readonly ephemeral: boolean
+  /** CONNECT asked for a new session. */
+  readonly #clean: boolean
   /** Set by a successful CONNACK. */
   info: ConnectInfo | undefined
   /** Messages that a kept session has brought again: answers to us lie behind them. */
@@ -90,12 +91,12 @@ export class Tap extends Duplex {
   #farewell: Error | undefined
   #farewellTimer: NodeJS.Timeout | undefined
 
-  constructor (socket: Duplex, options: { version: ProtocolVersion, clean: boolean, ephemeral?: boolean, maxPayload: number, handlers: TapHandlers }) {
+  constructor (socket: Duplex, options: { version: ProtocolVersion, clean: boolean, ephemeral: boolean, maxPayload: number, handlers: TapHandlers }) {
     super({ autoDestroy: true, emitClose: true })
     this.socket = socket
     this.version = options.version
-    this.#fresh = options.clean
-    this.clean = options.clean || options.ephemeral === true
+    this.#clean = options.clean
+    this.ephemeral = options.ephemeral
     this.#handlers = options.handlers
     this.#maxPayload = options.maxPayload
     this.#framer = new Framer({
@@ -258,7 +259,7 @@ export class Tap extends Duplex {
 
   #connack (packet: Buffer, sessionPresent: boolean): void {
     // MQTT 5 section 3.2.2.1.1: whose subscriptions and exchanges it has, nobody knows.
-    if (sessionPresent && this.#fresh) throw new MalformedPacket('CONNACK with a session, although CONNECT asked for a new one', MalformedReason.PROTOCOL_ERROR)
+    if (sessionPresent && this.#clean) throw new MalformedPacket('CONNACK with a session, although CONNECT asked for a new one', MalformedReason.PROTOCOL_ERROR)
     const properties = this.version === 5 ? connackProperties(packet) : {}
     this.info = {
       version: this.version,

@@ -168,6 +168,23 @@ t.test('QoS 0 that waits for a broker that does not read does so together, too',
   port.close()
 })
 
+t.test('so does what comes between large turns', async t => {
+  const { station, port } = open(t)
+  station.link.ready = false
+  for (let turn = 0; turn < 100; turn++) {
+    port.postMessage(message([frame(`small/${turn}`)], { first: 2 * turn }))
+    port.postMessage(message([frame(`large/${turn}`, { payload: 'x'.repeat(3_000) })], { first: 2 * turn + 1 }))
+  }
+  await waitFor(() => station.outbox.messages === 200, 'all to be taken')
+  const memory = memoryOf(station)
+  station.link.ready = true
+  station.outbox.drain(station.link)
+  await station.link.until(200)
+  t.same(station.topics, Array.from({ length: 200 }, (_, n) => `${n % 2 === 0 ? 'small' : 'large'}/${Math.floor(n / 2)}`), 'in order')
+  t.equal(memory.size, 102, 'that of the first, one for each large one, and one for all other small ones')
+  port.close()
+})
+
 t.test('of a turn that is mostly refused no more is kept than what was taken', async t => {
   const { station, port, said } = open(t, { offline: true, permits: topic => topic === 'ok' })
   const frames = [...Array<Buffer>(300).fill(frame('no', { qos: 1, payload: 'x'.repeat(100) })), frame('ok', { qos: 1 })]

@@ -11,7 +11,7 @@ const durable = { session: { clean: false, expiry: 60 }, clientId: 'durable' }
 
 class Link implements InboxLink {
   readonly version: ProtocolVersion
-  readonly clean = false
+  readonly ephemeral = false
   destroyed = false
   readonly writes: string[] = []
 

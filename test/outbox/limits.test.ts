@@ -126,6 +126,29 @@ t.test('poison: a broker that answers one message by hanging up', t => {
     })
   }
 
+  for (const version of [5, 4] as const) {
+    t.test(`nor one that has interrupted more than one publish at a time: MQTT ${version}`, async t => {
+      const { app, broker } = await liveApp(t, {
+        onConnect: (_packet, { index }) => ({ sessionPresent: index > 0 }),
+        onPublish: ({ payload, messageId }, connection) => {
+          const last = String(payload) === 'last'
+          if (connection.index > 2) return undefined
+          if (last) connection.drop()
+          // An answer that takes its time lets the others go together.
+          else if (connection.index === 1 && String(payload) === 'first') setTimeout(() => { connection.send({ cmd: 'puback', messageId: messageId! }) }, 600)
+          else if (connection.index === 2) return undefined
+          return false
+        }
+      }, { protocolVersion: version, session: { clean: false, expiry: 60 }, clientId: 'x' })
+      const published = ['first', 'second', 'last'].map(payload => outcome(app.mqtt.publish('n', payload, { qos: 1 })))
+      const fourth = await broker.connection(3)
+      // As above: this one ends by itself.
+      setTimeout(() => { fourth.drop() }, 50)
+      t.strictSame((await Promise.all(published)).map(({ code }) => code), ['ok', 'ok', 'ok'])
+      t.strictSame(fourth.published, [])
+    })
+  }
+
   t.test('one that its caller has given up is dropped all the same', async t => {
     const { app, broker } = await liveApp(t, {
       onPublish: ({ payload }, connection) => {

@@ -150,6 +150,18 @@ t.test('credentials are asked before every CONNECT', { skip: mosquittoMissing() 
   await waitFor(() => asked > 2, 'being asked again')
 })
 
+t.test('the will is the bytes that were given, and no others', async t => {
+  class Odd extends Uint8Array {
+    override get length (): number { return 300 }
+  }
+  const payload = new Odd(4).fill(65)
+  const { app, broker } = await scriptedApp(t, {}, { will: { topic: 'w', payload } })
+  // The caller may do with its memory what it likes from here on.
+  structuredClone(payload.buffer, { transfer: [payload.buffer] })
+  await app.ready()
+  t.match((await broker.connection(0)).connect, { will: { topic: 'w', payload: Buffer.from('AAAA') } })
+})
+
 for (const { name, skip, start } of mosquittoSettings()) {
   t.test(`the will: ${name}`, { skip }, async t => {
     const { options, broker } = await start(t)
@@ -203,6 +215,17 @@ t.test('close drains while a SUBSCRIBE that may have ended a connection is witho
   await broker.last.until('subscribe')
   broker.last.drop()
   await (await broker.connection(1)).until('subscribe')
+  const own = outcome(app.mqtt.publish('drain', '', { qos: 1 }))
+  await app.close()
+  t.match(await own, { code: 'ok' })
+})
+
+t.test('so it does on the next connection, when there is none as it closes', async t => {
+  const { app, broker } = await liveApp(t, { onSubscribe: () => false }, { closeTimeout: 4_000, reconnect: { min: 200, max: 200 } })
+  app.mqtt.topic('silent', () => {})
+  await broker.last.until('subscribe')
+  broker.last.drop()
+  await waitFor(() => !app.mqtt.connected, 'the end of the connection')
   const own = outcome(app.mqtt.publish('drain', '', { qos: 1 }))
   await app.close()
   t.match(await own, { code: 'ok' })

@@ -40,6 +40,22 @@ t.test('requests from workers', { skip: mosquittoMissing() }, t => {
     t.equal(pool.threads.length, 4)
   })
 
+  t.test('a request takes no more memory than it needs', async t => {
+    const { app, run } = await stage(t)
+    app.mqtt.topic('double/<int:n>', { qos: 1, order: 'none' }, ({ params }) => params.n * 2)
+    await connect(app)
+    await run('askMany', 1)
+    const { allocUnsafeSlow } = Buffer
+    let chunks = 0
+    t.teardown(() => { Buffer.allocUnsafeSlow = allocUnsafeSlow })
+    Buffer.allocUnsafeSlow = size => {
+      if (size === 65_536) chunks++
+      return allocUnsafeSlow(size)
+    }
+    await run('askMany', 100)
+    t.ok(chunks < 10, `${chunks} chunks for frames`)
+  })
+
   t.test('order is kept between publishes and requests', async t => {
     const { app, run } = await stage(t)
     const seen: number[] = []

@@ -29,6 +29,7 @@ function open (version: ProtocolVersion = 5, over: Partial<TapHandlers> = {}, cl
   const tap = new Tap(socket, {
     version,
     clean,
+    ephemeral: clean,
     maxPayload: 1_000,
     handlers: {
       onConnack: (_tap, own) => { info = own; seen.push('connack') },

@@ -127,6 +127,25 @@ t.test('a view that lies about its length hurts nobody', async t => {
   }
 })
 
+t.test('nor does it switch the limit off', async t => {
+  class Odd extends Uint8Array {
+    override get length (): number { return claimed }
+  }
+  let claimed = 10
+  for (claimed of [-1_000_000, NaN]) {
+    let end!: (error: Error) => void
+    const { client, accept } = connect(t, { maxBytes: 10_000, request: () => new Promise((_resolve, reject) => { end = reject }) })
+    accept()
+    await client.ready()
+    const odd = client.request('odd', new Odd(10))
+    const all = Array.from({ length: 20 }, () => client.publish('bystander', Buffer.alloc(1_000), { qos: 1 }).then(() => 'ok', (error: MqttError) => error.message))
+    // The main thread has a limit, too, and says it in other words.
+    t.ok((await Promise.all(all)).some(outcome => outcome.startsWith('This worker has')), String(claimed))
+    end(new Error('no answer'))
+    await t.rejects(odd)
+  }
+})
+
 t.test('the caller\'s memory is copied at once and never detached', async t => {
   const { client, station, accept } = connect(t)
   accept()
