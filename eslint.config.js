@@ -5,7 +5,7 @@ import neostandard, { resolveIgnoresFromGitignore } from 'neostandard'
  * docs/internals.md says why each stands where it does.
  */
 
-const WORKER_WIRE = ['encode', 'properties', 'payload', 'topic-cache', 'packet', 'publish-options', 'rewrite', 'body']
+const WORKER_WIRE = ['copy', 'encode', 'properties', 'payload', 'topic-cache', 'packet', 'publish-options', 'rewrite', 'body']
 
 /** A heavy package, and the only files that may load it. A type costs nothing at run time, so types are free. */
 const HEAVY = ['fastify', 'fastify-plugin', 'mqtt', 'typebox', 'typebox/*', 'aedes', 'ws', 'piscina', 'tap']

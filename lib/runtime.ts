@@ -171,7 +171,8 @@ export class Runtime {
   /** Confirms what was published, disconnects: with `stop`, all within `closeTimeout`. HTTP handlers may publish until this begins. */
   async close (): Promise<void> {
     await this.stop()
-    // Whatever SUBSCRIBE has no answer yet, here or on the next connection: nobody waits for its messages any more.
+    // Whatever SUBSCRIBE has no answer yet, here or on the next connection: nobody waits for its messages, but for answers to requests
+    // of handlers that still run, and one of those may be missed.
     this.#draining = true
     this.#attachOutbox()
     const deadline = performance.now() + this.#timeLeft

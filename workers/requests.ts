@@ -1,6 +1,7 @@
 import type { ReplyMessage, RequestMessage, UnansweredMessage, CancelMessage } from '../lib/bridge/protocol.ts'
 import { FST_MQTT_PROPERTY, aborted } from '../lib/errors.ts'
-import type { PublishProperties, RequestOptions } from '../lib/types/index.ts'
+import type { RequestOptions } from '../lib/types/index.ts'
+import { copyProperties } from '../lib/wire/copy.ts'
 import { toPayload } from '../lib/wire/payload.ts'
 import { encodeProperties } from '../lib/wire/properties.ts'
 import { checkPublishOptions } from '../lib/wire/publish-options.ts'
@@ -100,17 +101,5 @@ export function prepareRequest (topic: string, payload: unknown, given: RequestO
     },
     signal,
     bytes: EXCHANGE_BYTES + size + bytes.length
-  }
-}
-
-/** All the way down, and of bytes exactly those: the memory around them holds other things. */
-function copyProperties (properties: PublishProperties): PublishProperties {
-  const { correlationData, userProperties, ...rest } = properties
-  return {
-    ...rest,
-    ...(correlationData !== undefined && { correlationData: new Uint8Array(correlationData) }),
-    ...(userProperties !== undefined && {
-      userProperties: Object.fromEntries(Object.entries(userProperties).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]))
-    })
   }
 }

@@ -179,6 +179,11 @@ export class Subscription implements Suspect {
     else this.grant(this.granted!)
   }
 
+  /** It is not asked for on this connection: copies of it come only when the broker had granted it in this session. */
+  skip (): void {
+    if (!this.known || this.#answered === undefined) this.inherited = false
+  }
+
   /** The broker does not have it any more. */
   forget (): void {
     this.known = false

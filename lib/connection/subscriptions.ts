@@ -153,8 +153,8 @@ export class Subscriptions {
     for (const subscription of this.#byFilter.values()) {
       if (!info.sessionPresent) subscription.forget()
       if (subscription.shunnedUntil > performance.now()) {
-        // One more connection would be lost over it, and no copy is to be waited for.
-        subscription.inherited = false
+        // One more connection would be lost over it.
+        subscription.skip()
         continue
       }
       if (info.sessionPresent) subscription.resume(info.version === 5)
@@ -253,7 +253,7 @@ export class Subscriptions {
 
   #sendUnwanted (most: number, info: ConnectInfo): void {
     while (this.#unanswered < most) {
-      const leaving = this.#unwanted.ask()
+      const leaving = this.#unwanted.ask(this.#unanswered)
       if (leaving === undefined) return
       this.#unsubscribe(leaving, info)
     }
@@ -350,7 +350,8 @@ export class Subscriptions {
     this.#retry = setTimeout(() => {
       this.#retry = undefined
       const info = this.#info
-      const now = performance.now()
+      // What is due sooner than the next time.
+      const now = performance.now() + this.#options.retry / 2
       for (const subscription of this.#byFilter.values()) {
         if (subscription.status !== 'refused' || isLasting(subscription.error)) continue
         if (subscription.shunnedUntil > now) this.#retryLater()

@@ -23,6 +23,8 @@ export class Unwanted {
   readonly #unasked = new Set<Leaving>()
   /** Of those: copies of them come, and find no route, until it is time to ask again. */
   readonly #resting = new Set<Leaving>()
+  /** Asked for on this connection, and has been put off before. */
+  #alone: Leaving | undefined
   readonly #wait: number
 
   /** @param wait milliseconds until one that was put off is asked for again; it doubles with each time */
@@ -52,15 +54,25 @@ export class Unwanted {
     })
   }
 
-  /** The next to send UNSUBSCRIBE for. */
-  ask (): Leaving | undefined {
+  /**
+   * The next to send UNSUBSCRIBE for. One that was put off goes alone, or all that it goes with would have to stay, too.
+   *
+   * @param unanswered how many packets wait for their answer
+   */
+  ask (unanswered: number): Leaving | undefined {
     const [leaving] = this.#unasked
-    if (leaving !== undefined) this.#unasked.delete(leaving)
+    if (leaving === undefined || this.#alone !== undefined) return undefined
+    if (leaving.rests > 0) {
+      if (unanswered > 0) return undefined
+      this.#alone = leaving
+    }
+    this.#unasked.delete(leaving)
     return leaving
   }
 
   /** The broker has answered; false when it was wanted again meanwhile, or asked for again on another connection. */
   left (leaving: Leaving): boolean {
+    if (this.#alone === leaving) this.#alone = undefined
     return this.#leaving.get(leaving.filter) === leaving && this.#leaving.delete(leaving.filter)
   }
 
@@ -76,6 +88,7 @@ export class Unwanted {
 
   /** The connection is gone; `hungUp` when it was not us who ended it. Returns those that are put off for the first time. */
   detach (hungUp: boolean): string[] {
+    this.#alone = undefined
     const putOff: string[] = []
     for (const leaving of [...this.#leaving.values()]) {
       if (this.#resting.has(leaving)) continue
@@ -104,6 +117,7 @@ export class Unwanted {
 
   /** The broker has forgotten them. */
   clear (): void {
+    this.#alone = undefined
     this.#leaving.clear()
     this.#unasked.clear()
     this.#resting.clear()

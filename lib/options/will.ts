@@ -3,8 +3,9 @@ import { FST_MQTT_OPTIONS } from '../errors.ts'
 import type { MqttPluginOptions, WillOptions } from './plugin-options.ts'
 import { addPrefix } from '../topics/prefix.ts'
 import { topicNameError } from '../topics/topic.ts'
+import { copyOf, copyProperties } from '../wire/copy.ts'
 import type { PublishProperties } from '../wire/packet.ts'
-import { copyOf, toPayload } from '../wire/payload.ts'
+import { toPayload } from '../wire/payload.ts'
 import { encodeProperties } from '../wire/properties.ts'
 
 /** A will, or where to get one before every CONNECT. */
@@ -30,13 +31,13 @@ function buildWill (options: WillOptions, prefix: string): Will {
   const name = absolute ? topic : addPrefix(prefix, topic)
   const reason = topicNameError(name)
   if (reason !== null) throw FST_MQTT_OPTIONS(`will.topic: ${reason}`)
+  // Copies: it leaves with each CONNECT.
   return {
     topic: name,
-    // A copy: it leaves with each CONNECT, and the caller may do with the bytes what it likes.
     payload: copyOf(payloadOf(payload)),
     qos,
     retain,
-    ...(properties !== undefined && { properties })
+    ...(properties !== undefined && { properties: copyProperties(properties) })
   }
 }
 

@@ -1,7 +1,8 @@
 import type { PublishOptions, PublishPacket } from '../types/index.ts'
+import { copyOf } from '../wire/copy.ts'
 import { encodePublish, payloadLength, publishLength, Slab, type Frame } from '../wire/encode.ts'
 import type { ProtocolVersion, PublishProperties, QoS } from '../wire/packet.ts'
-import { copyOf, toPayload } from '../wire/payload.ts'
+import { toPayload } from '../wire/payload.ts'
 import { encodeProperties } from '../wire/properties.ts'
 import { checkPublishOptions, type CheckedPublishOptions } from '../wire/publish-options.ts'
 import { TopicCache } from '../wire/topic-cache.ts'
@@ -52,19 +53,6 @@ export class Packet implements PublishPacket {
 export function readPacket (packet: Packet): { topic: string, options: CheckedPublishOptions } {
   const { topic, qos, retain, properties } = packet
   return { topic, options: checkPublishOptions({ qos, retain, properties } as PublishOptions) }
-}
-
-/** A copy of the caller's properties, to be changed and to be kept. What is wrong in it is for `encodeProperties` to find. */
-export function copyProperties (properties: PublishProperties | undefined): PublishProperties {
-  if (properties === undefined) return {}
-  if (typeof properties !== 'object' || properties === null || Array.isArray(properties)) return properties
-  const copy = { ...properties }
-  const { correlationData, userProperties } = copy
-  if (correlationData instanceof Uint8Array) copy.correlationData = copyOf(correlationData)
-  if (typeof userProperties === 'object' && userProperties !== null && !Array.isArray(userProperties)) {
-    copy.userProperties = Object.fromEntries(Object.entries(userProperties).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]))
-  }
-  return copy
 }
 
 /** A packet as bytes, and what the outbox has to know of it. */

@@ -1,6 +1,7 @@
 import { FST_MQTT_PAYLOAD, aborted, rejected, unsent } from '../errors.ts'
 import { publishes } from '../tracing.ts'
 import type { PublishOptions, PublishResult } from '../types/index.ts'
+import { copyProperties } from '../wire/copy.ts'
 import { encodePublish, payloadLength, publishLength, Slab, type Frame } from '../wire/encode.ts'
 import { encodeProperties } from '../wire/properties.ts'
 import type { ProtocolVersion, QoS } from '../wire/packet.ts'
@@ -11,7 +12,7 @@ import { Delivery } from './delivery.ts'
 import { thrownByHook, unaccepted, withMaybeSent } from './failures.ts'
 import { currentCall, waitsForItself, type HookCall } from './nesting.ts'
 import type { Outbox } from './outbox.ts'
-import { copyProperties, kKeep, kPayload, Packet, PacketEncoder, readPacket } from './packet.ts'
+import { kKeep, kPayload, Packet, PacketEncoder, readPacket } from './packet.ts'
 import type { Passage, PublishHooks } from './publish-hooks.ts'
 import type { Recorder, Reservation } from './recorder.ts'
 import type { Source } from './source.ts'
@@ -161,7 +162,7 @@ export class Publisher {
     const version = this.#version()
     const name = this.#topics.encode(topic, absolute)
     const bytes = toPayload(payload)
-    const properties = copyProperties(options.properties)
+    const properties = options.properties === undefined ? {} : copyProperties(options.properties)
     if (signal?.aborted === true) throw aborted('publish', signal)
     const size = publishLength(name.length, payloadLength(bytes), qos, version, encodeProperties(properties))
     const refusal = this.#outbox.refusal(this.#source, qos, 1, size)

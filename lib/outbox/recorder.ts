@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { PublishedMessage } from '../types/index.ts'
-import { copyOf } from '../wire/payload.ts'
+import { copyOf } from '../wire/copy.ts'
 
 /** A publish as it was called for. */
 export interface PublishRecord extends Omit<PublishedMessage, 'absoluteTopic'> {

@@ -26,13 +26,6 @@ export function toPayload (payload: unknown): string | Uint8Array {
   return json(payload)
 }
 
-/** As long as the engine says that it is: a view can say anything about its length, and the rest would be other people's bytes. */
-export function copyOf (payload: string | Uint8Array): Buffer {
-  if (typeof payload === 'string') return Buffer.from(payload)
-  const { buffer, length } = new Uint8Array(payload)
-  return Buffer.from(buffer, 0, length)
-}
-
 function viewBytes (view: ArrayBufferView): Uint8Array {
   // DataView throws where typed arrays say 0.
   let length = 0

@@ -59,3 +59,30 @@ t.test('MQTT 5: no copy for it is waited for', async t => {
   t.equal(await Promise.race([answered, late]), 'at once')
   t.strictSame(broker.last.published, ['the second'])
 })
+
+t.test('MQTT 5: where the broker had granted it before, its copy belongs to the message', async t => {
+  const ids = new SubscriptionIds()
+  const { app, broker } = await scriptedApp(t, {
+    onConnect: (_packet, { index }) => ({ sessionPresent: index > 0 }),
+    onSubscribe: ({ subscriptions: [asked] }, connection) => {
+      if (connection.index === 0 || asked!.topic !== 'ask/+') return undefined
+      connection.drop()
+      return false
+    }
+  }, { clientId: 'kept', session: { clean: false, expiry: 60 }, reconnect })
+  const first = app.mqtt.topic('ask/+', { qos: 1 }, () => 'the first')
+  const second = app.mqtt.topic('ask/#', { qos: 1 }, () => 'the second')
+  await app.ready()
+  await Promise.all([first.subscribed, second.subscribed])
+  broker.last.drop()
+  await waitFor(() => app.mqtt.connected && app.mqtt.subscriptions.some(({ status }) => status === 'refused'), 'the connection behind the hang-ups')
+  await waitFor(() => app.mqtt.subscriptions.every(({ status }) => status !== 'pending'), 'the other one')
+  const copy = (filter: string, messageId: number) => ({
+    topic: 'ask/7', qos: 1 as const, messageId, properties: { responseTopic: 'me', correlationData: Buffer.from('7'), subscriptionIdentifier: ids.allocate(filter) as never }
+  })
+  // As long as a second answer would take at most, and a little more.
+  const over = new Promise(resolve => { setTimeout(resolve, 1_500) })
+  broker.last.deliver(copy('ask/#', 1), copy('ask/+', 2))
+  await over
+  t.equal(broker.last.published.length, 1)
+})

@@ -22,6 +22,27 @@ for (const protocolVersion of [5, 4] as const) {
     t.equal(logger.lines.filter(({ level, line }) => level === 'warn' && line.includes('UNSUBSCRIBE') && line.includes('"goes"')).length, 1)
   })
 
+  t.test(`MQTT ${protocolVersion}: none that such a broker takes has to stay with one that it does not`, async t => {
+    const kept = new Set(['bad', 'good'])
+    const { app } = await liveApp(t, {
+      onConnect: (_packet, { index }) => ({ sessionPresent: index > 0 }),
+      onUnsubscribe: ({ unsubscriptions }, connection) => {
+        // What comes behind it is not read.
+        if (connection.closed || unsubscriptions[0] === 'bad') {
+          connection.closed = true
+          connection.drop()
+          return false
+        }
+        kept.delete(unsubscriptions[0]!)
+        return undefined
+      }
+    }, { protocolVersion, clientId: 'kept', session: { clean: false, expiry: 60 }, reconnect: { min: 1, max: 30 } })
+    await app.mqtt.subscribe(['bad', 'good'])
+    await app.mqtt.unsubscribe(['bad', 'good'])
+    await waitFor(() => !kept.has('good'), 'the good one to go')
+    t.strictSame([...kept], ['bad'])
+  })
+
   t.test(`MQTT ${protocolVersion}: a network that ends connections keeps no filter in the session`, async t => {
     let cuts = 5
     const kept = new Set<string>()

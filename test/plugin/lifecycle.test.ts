@@ -155,11 +155,12 @@ t.test('the will is the bytes that were given, and no others', async t => {
     override get length (): number { return 300 }
   }
   const payload = new Odd(4).fill(65)
-  const { app, broker } = await scriptedApp(t, {}, { will: { topic: 'w', payload } })
+  const correlationData = Buffer.from(new Uint8Array(4).fill(66).buffer)
+  const { app, broker } = await scriptedApp(t, {}, { will: { topic: 'w', payload, properties: { correlationData } } })
   // The caller may do with its memory what it likes from here on.
-  structuredClone(payload.buffer, { transfer: [payload.buffer] })
+  structuredClone([payload.buffer, correlationData.buffer], { transfer: [payload.buffer, correlationData.buffer] })
   await app.ready()
-  t.match((await broker.connection(0)).connect, { will: { topic: 'w', payload: Buffer.from('AAAA') } })
+  t.match((await broker.connection(0)).connect, { will: { topic: 'w', payload: Buffer.from('AAAA'), properties: { correlationData: Buffer.from('BBBB') } } })
 })
 
 for (const { name, skip, start } of mosquittoSettings()) {
