@@ -35,3 +35,11 @@ export class Backoff {
     if (uptime >= STABLE) this.#attempt = 0
   }
 }
+
+/** A filter that the broker hangs up on is tried again after so many times the first wait at most. */
+const MOST_WAITS = 64
+
+/** Milliseconds until what costs a connection each time is tried again: they double with each time, counted from 0. */
+export function restFor (times: number, first: number): number {
+  return first * Math.min(2 ** times, MOST_WAITS)
+}

@@ -1,6 +1,7 @@
 import { FST_MQTT_OPTIONS, type MqttError } from '../errors.ts'
 import type { Suspect } from '../suspects.ts'
 import type { Granted, QoS, SubscriptionStatus } from '../types/index.ts'
+import { restFor } from './backoff.ts'
 
 /** What a subscription asks the broker for besides its filter (MQTT 5 section 3.8.3.1). */
 export interface SubscriptionOptions {
@@ -9,9 +10,6 @@ export interface SubscriptionOptions {
   retainAsPublished: boolean
   retainHandling: 0 | 1 | 2
 }
-
-/** A filter that a broker hangs up on is asked for again after so many times the first wait at most. */
-const MOST_WAITS = 64
 
 /** One filter on the broker, for all that need it. */
 export class Subscription implements Suspect {
@@ -161,7 +159,7 @@ export class Subscription implements Suspect {
 
   /** The broker hangs up in answer to it. `wait` is for the first time, in milliseconds; it doubles with each. */
   shun (error: MqttError, wait: number): void {
-    this.shunnedUntil = performance.now() + wait * Math.min(2 ** this.#shuns++, MOST_WAITS)
+    this.shunnedUntil = performance.now() + restFor(this.#shuns++, wait)
     this.withhold()
     this.refuse(error)
   }
@@ -180,7 +178,7 @@ export class Subscription implements Suspect {
   }
 
   /** It is not asked for on this connection: copies of it come only when the broker had granted it in this session. */
-  skip (): void {
+  passOver (): void {
     if (!this.known || this.#answered === undefined) this.inherited = false
   }
 

@@ -154,7 +154,7 @@ export class Subscriptions {
       if (!info.sessionPresent) subscription.forget()
       if (subscription.shunnedUntil > performance.now()) {
         // One more connection would be lost over it.
-        subscription.skip()
+        subscription.passOver()
         continue
       }
       if (info.sessionPresent) subscription.resume(info.version === 5)

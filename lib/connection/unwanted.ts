@@ -1,3 +1,5 @@
+import { restFor } from './backoff.ts'
+
 /** A filter on its way out. */
 export interface Leaving {
   readonly filter: string
@@ -13,8 +15,6 @@ export interface Leaving {
 
 /** After so many hang-ups in answer to UNSUBSCRIBE it is put off, and from then on after each: a network may have ended them all. */
 const TRIES = 3
-/** It is put off for so many times the first wait at most. */
-const MOST_WAITS = 64
 
 /** The filters that the broker still has, and nobody wants any more. */
 export class Unwanted {
@@ -99,7 +99,7 @@ export class Unwanted {
         this.#unasked.add(this.#add({ ...leaving, tries: left, done: noop }))
         continue
       }
-      const until = performance.now() + this.#wait * Math.min(2 ** rests, MOST_WAITS)
+      const until = performance.now() + restFor(rests, this.#wait)
       this.#resting.add(this.#add({ filter, tries: 1, rests: rests + 1, until, done: noop }))
       if (rests === 0) putOff.push(filter)
     }
